@@ -1,0 +1,1 @@
+//! IP access lists: single addresses, CIDR blocks and ranges, for IPv4 and IPv6.

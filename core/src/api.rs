@@ -1,0 +1,403 @@
+//! The bodies of the HTTP API, shared by gateway and td. Paths and verbs stand in the gateway's route table.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::diagnostics::Diagnostics;
+use crate::manifest::Origin;
+use crate::names::{Layer, ReleaseNumber};
+use crate::plan::Change;
+use crate::wire::{NodeReport, Serving};
+
+/// Every error's body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// A stable code, listed in docs/reference/errors.md.
+    pub code: String,
+    pub message: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Names the request in the gateway's log.
+    pub request: String,
+    /// For `manifest_invalid`: all findings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<Diagnostics>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CreateApp {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AppInfo {
+    pub id: Uuid,
+    pub name: String,
+    pub organisation: String,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+    pub instances: Vec<InstanceInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceInfo {
+    pub id: Uuid,
+    pub app: String,
+    pub label: String,
+    pub cluster: String,
+    pub urls: Vec<String>,
+    /// The release the last good deploy asked for.
+    pub release: Option<ReleaseInfo>,
+    /// What the router serves, read back from it; none when the node cannot be asked.
+    pub serving: Option<Serving>,
+    /// `serving`, `degraded`, `down`, `empty` or `unknown`.
+    pub state: String,
+    /// The deploy under way.
+    pub deploy: Option<Uuid>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseInfo {
+    pub number: ReleaseNumber,
+    pub image: String,
+    /// Bytes.
+    pub size: u64,
+    pub commit: Option<String>,
+    pub message: Option<String>,
+    pub author: Option<String>,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+}
+
+/// Query of `POST /v1/apps/{app}/deploys` and `POST /v1/apps/{app}/plan`; the body is the source, a tar compressed
+/// with zstd (`application/zstd`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct SourceInfo {
+    /// The label to deploy; the branch's, or the only one, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Whether the working tree was sent rather than the commit.
+    pub dirty: bool,
+    /// Makes the app when it does not exist.
+    pub create: bool,
+    /// A retry with the same key joins the deploy that the first try began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Seconds to wait for another deploy of the instance to end; refused at once when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u32>,
+}
+
+/// The phases of a deploy, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Receive,
+    Detect,
+    Build,
+    Release,
+    Plan,
+    Storage,
+    Db,
+    ReleaseHook,
+    App,
+    Health,
+    Proxy,
+    Routing,
+    Drain,
+    AfterHook,
+    Record,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 15] = [
+        Phase::Receive,
+        Phase::Detect,
+        Phase::Build,
+        Phase::Release,
+        Phase::Plan,
+        Phase::Storage,
+        Phase::Db,
+        Phase::ReleaseHook,
+        Phase::App,
+        Phase::Health,
+        Phase::Proxy,
+        Phase::Routing,
+        Phase::Drain,
+        Phase::AfterHook,
+        Phase::Record,
+    ];
+
+    /// The phase's name as written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Receive => "receive",
+            Phase::Detect => "detect",
+            Phase::Build => "build",
+            Phase::Release => "release",
+            Phase::Plan => "plan",
+            Phase::Storage => "storage",
+            Phase::Db => "db",
+            Phase::ReleaseHook => "release_hook",
+            Phase::App => "app",
+            Phase::Health => "health",
+            Phase::Proxy => "proxy",
+            Phase::Routing => "routing",
+            Phase::Drain => "drain",
+            Phase::AfterHook => "after_hook",
+            Phase::Record => "record",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How far a deploy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeployStatus {
+    /// Waits for another deploy of the instance.
+    Waiting,
+    Running,
+    /// The new release serves.
+    Succeeded,
+    /// It ended before the cut-over; what served before serves on.
+    Failed,
+    /// A person stopped it before the cut-over.
+    Cancelled,
+}
+
+impl DeployStatus {
+    pub fn is_final(self) -> bool {
+        matches!(self, DeployStatus::Succeeded | DeployStatus::Failed | DeployStatus::Cancelled)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeployInfo {
+    pub id: Uuid,
+    pub app: String,
+    pub label: String,
+    pub cluster: String,
+    pub instance: Uuid,
+    pub status: DeployStatus,
+    pub phase: Phase,
+    /// The release it made; none before the release phase.
+    pub release: Option<ReleaseNumber>,
+    pub urls: Vec<String>,
+    /// What the router serves at the end, read back from it.
+    pub serving: Option<Serving>,
+    pub failure: Option<DeployFailure>,
+    pub person: String,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+    #[schema(value_type = Option<String>)]
+    pub finished: Option<jiff::Timestamp>,
+}
+
+/// Why a deploy ended before the cut-over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeployFailure {
+    pub phase: Phase,
+    /// `manifest_invalid`, `build_failed`, `unhealthy`, `hook_failed`, `refused`, `node`, `cancelled`, `interrupted`
+    /// or `internal`.
+    pub code: String,
+    pub message: String,
+    pub hint: Option<String>,
+    pub log_tail: Vec<String>,
+}
+
+/// One line of a deploy's event stream (`application/x-ndjson`), numbered from 1 without gaps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeployEvent {
+    pub sequence: u64,
+    #[schema(value_type = String)]
+    pub at: jiff::Timestamp,
+    #[serde(flatten)]
+    pub event: DeployEventKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum DeployEventKind {
+    PhaseStarted {
+        phase: Phase,
+    },
+    PhaseFinished {
+        phase: Phase,
+        milliseconds: u64,
+        /// What it came to, as in `release v12` or `unchanged`.
+        detail: String,
+    },
+    Log {
+        phase: Phase,
+        line: String,
+    },
+    Warning {
+        message: String,
+    },
+    Finished {
+        deploy: Box<DeployInfo>,
+    },
+}
+
+/// The answer to a plan request: what a deploy would do, without doing it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanPreview {
+    pub app: String,
+    pub label: String,
+    pub cluster: String,
+    pub buildpack: String,
+    /// By layer, what would be added, changed, removed.
+    pub changes: Vec<Change>,
+    /// The merged configuration, by dotted path.
+    pub values: Vec<PlannedValue>,
+    pub warnings: Vec<String>,
+    /// The rendered texts by name, as in `routing/backend`.
+    pub rendered: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedValue {
+    pub path: String,
+    pub value: String,
+    /// None: the platform's default.
+    pub origin: Option<Origin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterInfo {
+    pub name: String,
+    pub domain: Option<String>,
+    pub nodes: Vec<NodeInfo>,
+    pub instances: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeInfo {
+    pub name: String,
+    pub address: String,
+    pub layers: Vec<Layer>,
+    /// `connected`, `lost` or `new`.
+    pub state: String,
+    #[schema(value_type = Option<String>)]
+    pub last_seen: Option<jiff::Timestamp>,
+    pub report: Option<NodeReport>,
+    /// The shared services on it.
+    pub services: Vec<LayerService>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LayerService {
+    pub layer: Layer,
+    pub name: String,
+    pub running: u16,
+    pub wanted: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    pub gateway_version: String,
+    pub person: String,
+    pub clusters: Vec<ClusterInfo>,
+    pub instances: Vec<InstanceInfo>,
+    /// Deploys that are not over.
+    pub deploys: Vec<DeployInfo>,
+}
+
+/// One line of the timeline: who did what, when, and how it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TimelineEntry {
+    pub id: i64,
+    #[schema(value_type = String)]
+    pub at: jiff::Timestamp,
+    /// A person's name, or `gateway`.
+    pub actor: String,
+    /// As in `deploy.succeeded` or `app.created`.
+    pub action: String,
+    pub app: Option<String>,
+    pub label: Option<String>,
+    pub cluster: Option<String>,
+    pub message: String,
+}
+
+/// A secret's name and age; values are never told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigEntry {
+    pub key: String,
+    /// None: for all labels.
+    pub label: Option<String>,
+    #[schema(value_type = String)]
+    pub updated: jiff::Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SetConfig {
+    pub value: String,
+    #[serde(default)]
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SetCertificate {
+    /// PEM, leaf first.
+    pub chain: String,
+    /// PEM.
+    pub key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateInfo {
+    pub name: String,
+    pub subjects: Vec<String>,
+    #[schema(value_type = String)]
+    pub expires: jiff::Timestamp,
+}
+
+/// `POST /v1/enrol`: an agent shows its one-time token and asks for a certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Enrol {
+    pub token: String,
+    /// PEM certificate signing request; the key never leaves the node.
+    pub csr: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolled {
+    pub cluster: String,
+    pub node: String,
+    /// PEM.
+    pub certificate: String,
+    /// PEM.
+    pub ca: String,
+    /// `host:port` of the agent listener.
+    pub connect: String,
+}
+
+/// td's stored credentials for one gateway (`credentials.json` in its configuration directory, mode 0600).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// As in `https://127.0.0.1:7443`.
+    pub gateway: String,
+    pub token: String,
+    /// PEM of the gateway's CA: the only one trusted.
+    pub ca: String,
+}

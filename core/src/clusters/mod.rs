@@ -1,0 +1,116 @@
+//! `clusters.yml`: the static clusters, their nodes, and which layers each node carries.
+
+mod parse;
+
+pub use parse::{clusters_json_schema, parse_clusters};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ClusterName, Layer, NodeName};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clusters {
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+    /// Named IP access lists, used by `access` in manifests.
+    #[serde(default)]
+    pub access_lists: BTreeMap<String, Vec<String>>,
+}
+
+/// A static group of nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Instances without domains of their own are named below this one.
+    #[serde(default)]
+    pub domain: Option<String>,
+    #[serde(default)]
+    pub routing: ClusterRouting,
+    #[serde(default)]
+    pub storage: ClusterStorage,
+    #[serde(default)]
+    pub proxy: ClusterProxy,
+    #[serde(default)]
+    pub db: ClusterDb,
+    pub nodes: BTreeMap<NodeName, Node>,
+}
+
+/// Where the cluster's routers listen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterRouting {
+    /// Addresses to listen on; all of the node's when empty.
+    pub listen: Vec<IpAddr>,
+    pub http: u16,
+    pub https: u16,
+}
+
+impl Default for ClusterRouting {
+    fn default() -> Self {
+        ClusterRouting { listen: Vec::new(), http: 80, https: 443 }
+    }
+}
+
+/// Memory of the cluster's shared caches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterProxy {
+    pub memory: crate::units::ByteSize,
+}
+
+impl Default for ClusterProxy {
+    fn default() -> Self {
+        ClusterProxy { memory: crate::units::ByteSize::mib(256) }
+    }
+}
+
+/// The cluster's shared MariaDB.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterDb {
+    /// The port on which instances reach it, on db nodes.
+    pub port: u16,
+    /// Memory for its buffer pool.
+    pub memory: crate::units::ByteSize,
+}
+
+impl Default for ClusterDb {
+    fn default() -> Self {
+        ClusterDb { port: 3306, memory: crate::units::ByteSize::mib(256) }
+    }
+}
+
+/// Where writable paths live.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterStorage {
+    pub driver: StorageDriver,
+    /// The folder on every storage node; the agent's own data folder when absent.
+    pub path: Option<String>,
+}
+
+/// How a node keeps writable paths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageDriver {
+    /// A folder on any mount; on more than one node the mount must be shared.
+    #[default]
+    Directory,
+    /// A subvolume and qgroup per instance on a btrfs mount.
+    Btrfs,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The address other nodes reach it at.
+    pub address: IpAddr,
+    /// The layers it carries.
+    pub layers: BTreeSet<Layer>,
+}

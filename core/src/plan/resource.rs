@@ -1,0 +1,290 @@
+//! The kinds of resources an agent can bring about. No host path, port or image is left for the agent to choose, and
+//! none can reach outside the folders and names the agent owns.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clusters::StorageDriver;
+use crate::manifest::ProxyKind;
+use crate::names::{InstanceId, Layer, ReleaseNumber};
+use crate::units::{ByteSize, Span};
+
+/// What a resource asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Spec {
+    Network(NetworkSpec),
+    Storage(StorageSpec),
+    Seed(SeedSpec),
+    Database(DatabaseSpec),
+    Service(Box<ServiceSpec>),
+    Cache(CacheSpec),
+    Route(RouteSpec),
+    Support(SupportSpec),
+    /// Cluster: the router's own configuration, around which the agent puts the routes.
+    Router(RouterSpec),
+    /// Cluster: which doors the node's packet filter leaves open.
+    Firewall(FirewallSpec),
+}
+
+/// A text in which `${secret:NAME}` stands for a value that travels beside the plan and is never stored in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl SecretText {
+    /// The text that stands for one secret.
+    pub fn secret(name: &str) -> Self {
+        SecretText(format!("${{secret:{name}}}"))
+    }
+
+    /// The names of the secrets it needs.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.split("${secret:").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect()
+    }
+
+    /// The text with every secret in its place; the error is the name of one that is missing.
+    pub fn reveal(&self, secrets: &BTreeMap<String, String>) -> Result<String, String> {
+        let mut parts = self.0.split("${secret:");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let Some((name, rest)) = part.split_once('}') else {
+                out.push_str("${secret:");
+                out.push_str(part);
+                continue;
+            };
+            out.push_str(secrets.get(name).ok_or_else(|| name.to_owned())?);
+            out.push_str(rest);
+        }
+        Ok(out)
+    }
+}
+
+/// A network of one instance alone (a Swarm overlay).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// As in `mag-i0123456789ab`.
+    pub name: String,
+}
+
+/// The writable paths of an instance that outlive a replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StorageSpec {
+    /// [`InstanceId::slug`].
+    pub slug: String,
+    pub driver: StorageDriver,
+    /// The cluster's storage folder; the agent's own when absent.
+    pub base: Option<String>,
+    pub quota: Option<ByteSize>,
+    /// Owner of the folders.
+    pub uid: u32,
+    pub mounts: Vec<StorageMount>,
+}
+
+/// One writable path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StorageMount {
+    /// The folder's name in the instance's storage: `[a-z0-9-]`, from the path and its hash.
+    pub name: String,
+    /// The path in the repository, as in `web/uploads`.
+    pub path: String,
+    pub shared: bool,
+}
+
+/// Fills a mount once with what the release has at its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedSpec {
+    pub storage: StorageSpec,
+    /// The release image's id.
+    pub image: String,
+}
+
+/// A database and its user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseSpec {
+    /// The database's and the user's name.
+    pub name: String,
+    /// Brings it about; may be run any number of times.
+    pub ensure: SecretText,
+    /// Takes it away with its data.
+    pub destroy: String,
+}
+
+/// A Swarm service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// As in `mag-i0123456789ab-web-v12`.
+    pub name: String,
+    /// An image id, `sha256:…`.
+    pub image: String,
+    pub mode: ServiceMode,
+    /// Runs only on nodes that carry this layer.
+    pub on: Layer,
+    pub network: ServiceNetwork,
+    /// `uid:gid`; the image's own user when absent.
+    pub user: Option<String>,
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    /// Rendered files (Swarm configs), read-only.
+    pub files: Vec<FileSpec>,
+    /// Environment that holds secrets: one Swarm secret of NUL-separated `KEY=value`, at [`ENV_SECRET`].
+    pub secret_env: BTreeMap<String, SecretText>,
+    pub mounts: Vec<MountSpec>,
+    pub tmpfs: Vec<TmpfsSpec>,
+    pub read_only: bool,
+    /// Capabilities it keeps; all others are dropped. `None` leaves the engine's default set.
+    pub capabilities: Option<Vec<String>>,
+    pub limits: Limits,
+    pub stop_signal: Option<String>,
+    pub stop_grace: Span,
+    /// Engine labels beside the agent's own.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where the secret environment is found in a container.
+pub const ENV_SECRET: &str = "/run/secrets/magrathea-env";
+
+/// How many tasks a service has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceMode {
+    Replicated(u16),
+    Global,
+}
+
+/// What a service's tasks are attached to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceNetwork {
+    /// The node's own network.
+    Host,
+    /// The engine's default bridge: for layer services that talk over Unix sockets alone.
+    Bridge,
+    /// An instance's network, under these names.
+    Instance { network: String, aliases: Vec<String> },
+}
+
+/// A rendered file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// Absolute path in the container.
+    pub target: String,
+    /// Permission bits.
+    pub mode: u32,
+    pub content: String,
+}
+
+/// A folder of the node in a container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MountSpec {
+    pub source: MountSource,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// Which folder; never a path of the gateway's choosing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A writable path of an instance.
+    Storage { slug: String, base: Option<String>, mount: String },
+    /// A folder of the agent's own for a layer service.
+    Node(NodeFolder),
+}
+
+/// The agent's own folders that layer services share with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeFolder {
+    /// HAProxy's configuration, maps, lists and certificates.
+    Router,
+    /// The Unix sockets between router and caches (world-reachable inside, entered by layer services only).
+    Sockets,
+    /// HAProxy's master and stats sockets.
+    RouterAdmin,
+    /// Varnish's VCL files and secret.
+    Varnish,
+    /// nginx's configuration and cache.
+    Nginx,
+    /// MariaDB's data.
+    Mariadb,
+}
+
+/// A file system in memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TmpfsSpec {
+    pub target: String,
+    pub size: ByteSize,
+    pub mode: u32,
+}
+
+/// What one task may use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    pub memory: Option<ByteSize>,
+    /// In thousandths of a CPU.
+    pub millicpus: Option<u32>,
+    pub pids: Option<u32>,
+}
+
+/// An instance's own part of the cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheSpec {
+    pub slug: String,
+    /// `varnish` or `nginx`.
+    pub proxy: ProxyKind,
+    /// VCL for Varnish, `server` block for nginx.
+    pub text: String,
+}
+
+/// Sends an instance's visitors to one release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouteSpec {
+    pub instance: InstanceId,
+    pub slug: String,
+    pub release: ReleaseNumber,
+    /// Exact host names, lower case.
+    pub hosts: Vec<String>,
+    /// Domains whose sub-domains all match, without the `*.`.
+    pub wildcards: Vec<String>,
+    /// The service whose replicas serve.
+    pub service: String,
+    /// The port that a replica listens on.
+    pub port: u16,
+    /// The lines of the instance's HAProxy backend, without its `backend` line and replica servers.
+    pub backend: String,
+    /// What follows `server NAME ADDRESS` for each replica.
+    pub server_options: String,
+    /// Files that `backend` refers to, in the router's folder below `instances/SLUG/`.
+    pub files: BTreeMap<String, SecretText>,
+    /// PEM certificate chains with keys, by file name.
+    pub certificates: BTreeMap<String, SecretText>,
+    pub drain: Span,
+}
+
+/// The support layer's place in a plan; carried out by a later part of the product.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SupportSpec {
+    pub cron: Vec<crate::manifest::Cron>,
+    pub backup: Option<crate::manifest::Backup>,
+}
+
+/// The router's own configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterSpec {
+    /// Global, defaults and frontends; backends are appended by the agent.
+    pub config: String,
+}
+
+/// The doors of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirewallSpec {
+    /// Ports that everybody reaches.
+    pub public_ports: Vec<u16>,
+    /// Ports that instances' containers reach on the node.
+    pub instance_ports: Vec<u16>,
+    /// Addresses of the cluster's nodes.
+    pub nodes: Vec<IpAddr>,
+}

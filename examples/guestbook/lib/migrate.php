@@ -1,0 +1,4 @@
+<?php
+require __DIR__ . '/guestbook.php';
+migrate();
+echo "the guestbook's table is there\n";

@@ -1,0 +1,288 @@
+#!/usr/bin/env bash
+# Runs a whole Magrathea on this machine: gateway, agent, a one-node cluster and the example app.
+#
+#   scripts/local.sh up       set up what is missing, start, deploy the example, leave it running
+#   scripts/local.sh stop     stop everything; all data stays
+#   scripts/local.sh clean    stop, and remove exactly what `up` created
+#   scripts/local.sh status   what runs
+#
+# Settings (environment): MAGRATHEA_HOME data and logs; MAGRATHEA_PREFIX names in the engine; MAGRATHEA_CLUSTERS the
+# clusters.yml of the first start; MAGRATHEA_API, MAGRATHEA_AGENTS listen addresses; MAGRATHEA_EXAMPLE= deploys none.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+home=${MAGRATHEA_HOME:-/var/lib/magrathea}
+prefix=${MAGRATHEA_PREFIX:-mag}
+api=${MAGRATHEA_API:-127.0.0.1:7443}
+agents=${MAGRATHEA_AGENTS:-127.0.0.1:7444}
+clusters_source=${MAGRATHEA_CLUSTERS:-$repo/clusters.yml}
+example=${MAGRATHEA_EXAMPLE-$repo/examples/guestbook}
+profile=${MAGRATHEA_PROFILE:-release}
+td_config=${TD_CONFIG_DIR:-}
+user=magrathea
+minimum_disk_gib=6
+
+# shellcheck source=scripts/lib.sh
+. "$repo/scripts/lib.sh"
+
+usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+# --- what is already there -------------------------------------------------------------------------------------------
+
+pid_of() { # NAME: the pid of a process `up` started, when it still runs
+    local file=$home/run/$1.pid pid
+    [[ -r $file ]] && read -r pid <"$file" && [[ -d /proc/$pid ]] &&
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- "$1" && echo "$pid"
+}
+
+created() { grep -qxF "$1" "$home/created" 2>/dev/null; }
+
+# The record of what `clean` takes away; written before the thing is made.
+will_create() { created "$1" || echo "$1" >>"$home/created"; }
+
+port_taken() { ss -Hltn "sport = :$1" 2>/dev/null | grep -q .; }
+
+check_machine() {
+    [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make run"
+    if ! grep -qE '^VERSION_ID="?(12|13)"?' /etc/os-release || ! grep -q '^ID=debian' /etc/os-release; then
+        warn "this is not Debian 12 or 13; going on, untested"
+    fi
+    local at=$home free
+    while [[ ! -d $at ]]; do at=$(dirname "$at"); done
+    free=$(df --output=avail -BG "$at" | tail -1 | tr -dc 0-9)
+    if ((free < minimum_disk_gib)) && ! created engine-objects; then
+        die "$at has $free GiB free; the images and builds need $minimum_disk_gib GiB" "free some space, or set MAGRATHEA_HOME to a larger disk"
+    fi
+    if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+        local swarm
+        swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
+        case $swarm in
+        "active false") die "this machine's Docker Engine is a worker of another swarm" "use an engine of its own, or make the node a manager; nothing was changed" ;;
+        pending* | error* | locked*) die "this machine's Docker Engine is in a swarm that is not usable (${swarm%% *})" "mend it with docker swarm, or leave it; nothing was changed" ;;
+        esac
+    fi
+    if [[ -z $(pid_of magrathea-gateway || true) ]]; then
+        local port
+        for port in "${api##*:}" "${agents##*:}"; do
+            ! port_taken "$port" || die "port $port is in use" "stop what listens there, or set MAGRATHEA_API / MAGRATHEA_AGENTS; nothing was changed"
+        done
+    fi
+    if ! router_runs; then
+        for port in $(router_ports); do
+            ! port_taken "$port" || die "port $port is in use; the router needs it" "stop what listens there, or change routing: in $(clusters_file); nothing was changed"
+        done
+    fi
+}
+
+router_ports() { grep -oE '\bhttps?: *[0-9]+' "$(clusters_file)" | tr -dc '0-9\n' | sort -u; }
+
+clusters_file() { if [[ -f $home/clusters.yml ]]; then echo "$home/clusters.yml"; else echo "$clusters_source"; fi; }
+
+router_runs() {
+    command -v docker >/dev/null && docker info >/dev/null 2>&1 &&
+        [[ -n $(docker ps -q --filter "label=com.docker.swarm.service.name=$prefix-router" 2>/dev/null) ]]
+}
+
+# --- setting up ------------------------------------------------------------------------------------------------------
+
+install_packages() { apt_install "${engine_packages[@]}" "${build_packages[@]}" "${database_packages[@]}"; }
+
+start_engine() {
+    if docker info >/dev/null 2>&1; then
+        return
+    fi
+    if [[ -d /run/systemd/system ]]; then
+        systemctl start docker
+    else
+        will_create engine-process
+        rm -f /var/run/docker.pid
+        daemon dockerd "$home/log/dockerd.log" dockerd
+    fi
+    wait_for 60 "the Docker Engine" "$home/log/dockerd.log" docker info
+}
+
+build_workspace() {
+    find_cargo
+    (cd "$repo" && cargo build --quiet --locked --profile "$profile" -p magrathea-gateway -p magrathea-agent -p td-cli)
+    local name built=${CARGO_TARGET_DIR:-$repo/target}/release
+    [[ $profile == release ]] || built=${built%release}debug
+    mkdir -p "$home/bin"
+    for name in magrathea-gateway magrathea-agent td; do
+        if ! cmp -s "$built/$name" "$home/bin/$name"; then
+            install -m 755 "$built/$name" "$home/bin/.$name.new"
+            mv -f "$home/bin/.$name.new" "$home/bin/$name"
+            changed_binaries+=("$name")
+        fi
+    done
+    if [[ $home == /var/lib/magrathea && ! -e /usr/local/bin/td ]]; then
+        will_create td-link
+        ln -s "$home/bin/td" /usr/local/bin/td
+    fi
+}
+
+build_images() { will_create engine-objects && "$repo/layers/images/build.sh"; }
+
+make_home() {
+    mkdir -p "$home"/{run,log}
+    if ! id "$user" >/dev/null 2>&1; then
+        will_create user
+        useradd --system --user-group --home-dir "$home/gateway" --no-create-home --shell /usr/sbin/nologin "$user"
+    fi
+    install -d -o "$user" -g "$user" -m 700 "$home/gateway"
+    [[ -f $home/clusters.yml ]] || install -m 644 "$clusters_source" "$home/clusters.yml"
+    chmod 755 "$home"
+}
+
+as_gateway() {
+    setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all --no-new-privs \
+        env HOME="$home/gateway" "$@"
+}
+
+gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/clusters.yml" --api "$api" --agents "$agents"; }
+
+start_gateway() {
+    local flags
+    mapfile -t flags < <(gateway_flags)
+    if [[ -n $(pid_of magrathea-gateway || true) ]]; then
+        [[ " ${changed_binaries[*]-} " == *" magrathea-gateway "* ]] || return 0
+        stop_process magrathea-gateway
+    fi
+    (cd / && as_gateway "$home/bin/magrathea-gateway" init "${flags[@]}" --credentials "$home/gateway/credentials.json" >>"$home/log/gateway.log" 2>&1) ||
+        die "the gateway could not be set up" "$(tail -n 5 "$home/log/gateway.log")"
+    (cd / && daemon magrathea-gateway "$home/log/gateway.log" \
+        setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all --no-new-privs \
+        env HOME="$home/gateway" "$home/bin/magrathea-gateway" serve "${flags[@]}")
+    store_credentials
+    wait_for 30 "the gateway" "$home/log/gateway.log" "$home/bin/td" status --quiet
+}
+
+# td's credentials belong to the person who ran make, not to root.
+store_credentials() {
+    local owner=${SUDO_USER:-root} folder=$td_config
+    [[ -n $folder ]] || folder=$(getent passwd "$owner" | cut -d: -f6)/.config/magrathea
+    if [[ -z $td_config && ! -d $folder ]]; then will_create "td-config $folder"; fi
+    install -d -o "$owner" -m 700 "$folder"
+    if ! cmp -s "$home/gateway/credentials.json" "$folder/credentials.json"; then
+        install -o "$owner" -m 600 "$home/gateway/credentials.json" "$folder/credentials.json"
+    fi
+    export TD_CONFIG_DIR=$folder
+}
+
+start_agent() {
+    local token=$home/run/node-token
+    if [[ -n $(pid_of magrathea-agent || true) ]]; then
+        [[ " ${changed_binaries[*]-} " == *" magrathea-agent "* ]] || return 0
+        stop_process magrathea-agent
+    fi
+    mkdir -p "$home/agent" && chmod 700 "$home/agent"
+    if [[ ! -f $home/agent/certificate.pem ]]; then
+        local cluster node flags
+        mapfile -t flags < <(gateway_flags)
+        read -r cluster node < <("$home/bin/td" cluster list --json | first_node)
+        (umask 077 && as_gateway "$home/bin/magrathea-gateway" node-token "${flags[@]:0:4}" --cluster "$cluster" --node "$node" >"$token")
+        "$home/bin/magrathea-agent" enrol --gateway "https://$api" --ca "$home/gateway/pki/ca.pem" --token-file "$token" --data "$home/agent" >>"$home/log/agent.log" 2>&1 ||
+            die "the agent could not be enrolled" "$(tail -n 5 "$home/log/agent.log")"
+        rm -f "$token"
+    fi
+    daemon magrathea-agent "$home/log/agent.log" "$home/bin/magrathea-agent" run --data "$home/agent" --prefix "$prefix"
+}
+
+wait_for_cluster() {
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    wait_for 120 "the cluster's layers" "$home/log/agent.log" sh -c \
+        '"$0" cluster list --json | tr -d " \n" | grep -q "\"state\":\"connected\"" && "$0" status --json | ready' "$home/bin/td"
+}
+
+deploy_example() {
+    [[ -n $example ]] || return 0
+    local name
+    name=$(basename "$example")
+    if "$home/bin/td" app info -a "$name" --json 2>/dev/null | grep -q '"state": *"serving"'; then
+        note "$name serves already"
+    else
+        "$home/bin/td" app deploy --dirty -C "$example" || die "the example app could not be deployed" "the reason stands above; logs are in $home/log"
+    fi
+}
+
+show_example() {
+    [[ -n $example ]] || return 0
+    local url
+    url=$("$home/bin/td" app open -a "$(basename "$example")" --print)
+    fetches "$url" || die "$url does not answer" "see td status and $home/log"
+    echo
+    echo "  $(basename "$example") serves at  $url"
+    echo "  td is at                $(command -v td || echo "$home/bin/td")   (try: td status)"
+    echo "  logs are in             $home/log"
+}
+
+fetches() {
+    local host=${1#*://}
+    curl -fsS -o /dev/null --max-time 10 --connect-to "::127.0.0.1:" "$1" || curl -fsS -o /dev/null --max-time 10 -H "Host: ${host%%/*}" "http://127.0.0.1:${host##*:}"
+}
+
+up() {
+    changed_binaries=()
+    phase "checking the machine" check_machine
+    mkdir -p "$home/run" "$home/log"
+    exec 9>"$home/run/lock"
+    flock -n 9 || die "another scripts/local.sh is at work" "wait for it to end"
+    phase "installing packages" install_packages
+    phase "starting the Docker Engine" start_engine
+    phase "building the workspace" build_workspace
+    phase "building the layer images" build_images
+    make_home
+    phase "starting the gateway" start_gateway
+    phase "starting the agent" start_agent
+    phase "laying the cluster's layers" wait_for_cluster
+    phase "deploying the example" deploy_example
+    show_example
+}
+
+# --- taking down -----------------------------------------------------------------------------------------------------
+
+stop() {
+    [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make stop"
+    [[ -d $home ]] || { note "nothing to stop: $home does not exist" && return; }
+    phase "stopping the agent" stop_process magrathea-agent
+    if [[ -x $home/bin/magrathea-agent ]] && docker info >/dev/null 2>&1; then
+        phase "stopping the cluster's services" "$home/bin/magrathea-agent" stop --data "$home/agent" --prefix "$prefix"
+    fi
+    phase "stopping the gateway" stop_process magrathea-gateway
+    if created engine-process; then phase "stopping the Docker Engine" stop_process dockerd; fi
+}
+
+clean() {
+    [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make clean"
+    [[ -d $home ]] || { note "nothing to clean: $home does not exist" && return; }
+    if [[ -t 0 && -z ${MAGRATHEA_YES:-} ]]; then
+        read -rp "This removes every app, database and file under $home. Type yes: " answer
+        [[ $answer == yes ]] || die "nothing was removed"
+    fi
+    stop_process magrathea-agent
+    stop_process magrathea-gateway
+    if [[ -x $home/bin/magrathea-agent ]] && created engine-objects; then
+        start_engine
+        phase "removing what is in the engine" "$home/bin/magrathea-agent" clean --data "$home/agent" --prefix "$prefix"
+        if [[ $home == /var/lib/magrathea ]]; then phase "removing the layer images" "$repo/layers/images/build.sh" --remove; fi
+    fi
+    if created engine-process; then stop_process dockerd; fi
+    if created td-link; then rm -f /usr/local/bin/td; fi
+    local folder
+    sed -n 's/^td-config //p' "$home/created" 2>/dev/null | while read -r folder; do rm -rf "$folder"; done
+    if created user; then userdel "$user" 2>/dev/null || true; fi
+    rm -rf "$home"
+    note "removed $home"
+}
+
+status() {
+    local name
+    for name in dockerd magrathea-gateway magrathea-agent; do
+        printf '%-18s %s\n' "$name" "$(pid_of "$name" || echo 'not started by make run')"
+    done
+    [[ ! -x $home/bin/td ]] || "$home/bin/td" status
+}
+
+case ${1:-} in
+up | stop | clean | status) "$1" ;;
+*) usage >&2 && exit 2 ;;
+esac

@@ -1,0 +1,75 @@
+//! A constant, bounded load that remembers every answer: for the promise that no request is lost.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// One request's outcome.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub started: Instant,
+    pub ended: Instant,
+    /// The body on 200, otherwise what went wrong.
+    pub outcome: Result<String, String>,
+}
+
+/// A load under way.
+pub struct Load {
+    answers: Arc<Mutex<Vec<Answer>>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Load {
+    /// Starts `rate` requests a second on keep-alive connections, for at most `limit`.
+    pub fn start(client: reqwest::Client, url: String, rate: u32, limit: Duration) -> Load {
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = watch::channel(false);
+        let seen = answers.clone();
+        let task = tokio::spawn(async move {
+            let end = Instant::now() + limit;
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+            let mut requests = tokio::task::JoinSet::new();
+            while Instant::now() < end && !*stopped.borrow() {
+                ticks.tick().await;
+                let (client, url, seen) = (client.clone(), url.clone(), seen.clone());
+                requests.spawn(async move {
+                    let started = Instant::now();
+                    let outcome = fetch(&client, &url).await;
+                    seen.lock().unwrap().push(Answer { started, ended: Instant::now(), outcome });
+                });
+                while requests.try_join_next().is_some() {}
+            }
+            while requests.join_next().await.is_some() {}
+        });
+        Load { answers, stop, task }
+    }
+
+    /// How many answers have come so far.
+    pub fn count(&self) -> usize {
+        self.answers.lock().unwrap().len()
+    }
+
+    /// Ends the load and gives all answers, by start.
+    pub async fn finish(self) -> Vec<Answer> {
+        let _ = self.stop.send(true);
+        self.task.await.unwrap();
+        let mut answers = std::mem::take(&mut *self.answers.lock().unwrap());
+        answers.sort_by_key(|answer| answer.started);
+        answers
+    }
+}
+
+async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {
+    let answer = client.get(url).send().await.map_err(|error| format!("{error:?}"))?;
+    let status = answer.status();
+    let body = answer.text().await.map_err(|error| format!("{error:?}"))?;
+    if status == 200 { Ok(body) } else { Err(format!("status {status}: {}", body.chars().take(200).collect::<String>())) }
+}
+
+/// The answers that were not a 200.
+pub fn failures(answers: &[Answer]) -> Vec<String> {
+    answers.iter().filter_map(|answer| answer.outcome.as_ref().err().cloned()).collect()
+}

@@ -1,1 +1,3 @@
+//! The gateway's program.
+
 fn main() {}

@@ -1,0 +1,143 @@
+//! The one error of the API's edge. Its codes are stable and documented in docs/reference/errors.md.
+
+use axum::http::StatusCode;
+use magrathea_core::diagnostics::Diagnostics;
+
+use crate::db::DbError;
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:ident $meaning:literal,)*) => {
+        /// A stable code; its HTTP status belongs to it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Code {
+            /// All codes, in the order in which they are documented.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The code as clients see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text,)* }
+            }
+
+            pub fn status(self) -> StatusCode {
+                match self { $(Code::$name => StatusCode::$status,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Code::$name => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Unauthenticated "unauthenticated" UNAUTHORIZED "No token, or one that is unknown, revoked or expired.",
+    EnrolTokenInvalid "enrol_token_invalid" UNAUTHORIZED "The node's one-time token is unknown, used or expired.",
+    Forbidden "forbidden" FORBIDDEN "The person may not do this.",
+    TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many failed authentications from this address; wait and try again.",
+    RouteNotFound "route_not_found" NOT_FOUND "The path is not part of the API.",
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The path does not know this method.",
+    AppNotFound "app_not_found" NOT_FOUND "There is no app of this name.",
+    InstanceNotFound "instance_not_found" NOT_FOUND "The app has no instance with this label.",
+    ReleaseNotFound "release_not_found" NOT_FOUND "The instance has no such release.",
+    DeployNotFound "deploy_not_found" NOT_FOUND "There is no deploy with this id.",
+    ClusterNotFound "cluster_not_found" NOT_FOUND "clusters.yml has no cluster of this name.",
+    NodeNotFound "node_not_found" NOT_FOUND "The cluster has no node of this name.",
+    ConfigNotFound "config_not_found" NOT_FOUND "No such value is set.",
+    CertificateNotFound "certificate_not_found" NOT_FOUND "There is no certificate of this name.",
+    NameInvalid "name_invalid" UNPROCESSABLE_ENTITY "A name breaks the rules for names.",
+    NameTaken "name_taken" CONFLICT "Something of this name exists already.",
+    QueryInvalid "query_invalid" BAD_REQUEST "A query parameter is missing, unknown or malformed.",
+    BodyInvalid "body_invalid" UNPROCESSABLE_ENTITY "The body is not the JSON that the route wants; unknown fields are refused.",
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is larger than the route accepts.",
+    MediaTypeUnsupported "media_type_unsupported" UNSUPPORTED_MEDIA_TYPE "The body's Content-Type is not the one that the route accepts.",
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request took too long to arrive or to be answered.",
+    ConfirmationMismatch "confirmation_mismatch" CONFLICT "The confirmation does not repeat the name of what would be destroyed.",
+    SourceInvalid "source_invalid" UNPROCESSABLE_ENTITY "The source is not an acceptable archive (damaged, or entries that would escape it).",
+    SourceTooLarge "source_too_large" PAYLOAD_TOO_LARGE "The source exceeds a limit on size or number of files.",
+    ManifestInvalid "manifest_invalid" UNPROCESSABLE_ENTITY "magrathea.yml has mistakes; all are listed in diagnostics.",
+    LabelUnknown "label_unknown" UNPROCESSABLE_ENTITY "magrathea.yml has no such label, or several and none was chosen.",
+    ClusterUnknown "cluster_unknown" UNPROCESSABLE_ENTITY "The label's cluster is not in clusters.yml, or several are and none was chosen.",
+    BuildpackUnknown "buildpack_unknown" UNPROCESSABLE_ENTITY "No buildpack recognises the source, or the one asked for refuses it.",
+    PlanInvalid "plan_invalid" UNPROCESSABLE_ENTITY "The instance cannot be laid out as asked.",
+    SecretMissing "secret_missing" UNPROCESSABLE_ENTITY "magrathea.yml names a secret that has no value.",
+    HostTaken "host_taken" CONFLICT "Another instance serves one of the hosts.",
+    CertificateInvalid "certificate_invalid" UNPROCESSABLE_ENTITY "The certificate chain or key is malformed, or they do not belong together.",
+    CsrInvalid "csr_invalid" UNPROCESSABLE_ENTITY "The certificate signing request is malformed or badly signed.",
+    Locked "locked" CONFLICT "Another deploy of the instance is under way.",
+    NotCancellable "not_cancellable" CONFLICT "The deploy is over, or past the cut-over.",
+    IdempotencyMismatch "idempotency_mismatch" CONFLICT "The idempotency key was used for something else.",
+    NodeUnavailable "node_unavailable" SERVICE_UNAVAILABLE "A node that is needed is not connected.",
+    ActionFailed "action_failed" BAD_GATEWAY "A node could not do what it was asked.",
+    StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE "The database cannot be reached at the moment.",
+    ShuttingDown "shutting_down" SERVICE_UNAVAILABLE "The gateway is about to end; try again soon.",
+    Internal "internal" INTERNAL_SERVER_ERROR "A defect of the gateway's; the request's id names it in the log.",
+}
+
+/// What a handler answers when it cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub code: Code,
+    pub message: String,
+    pub hint: Option<String>,
+    pub diagnostics: Option<Diagnostics>,
+    /// The cause, for the log alone.
+    #[source]
+    pub cause: Option<anyhow::Error>,
+}
+
+impl ApiError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        ApiError { code, message: message.into(), hint: None, diagnostics: None, cause: None }
+    }
+
+    /// A defect: the client sees no more than the request's id, the log has the cause.
+    pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
+        Self::new(Code::Internal, "the gateway made a mistake; its log says more under this request's id")
+            .with_cause(cause)
+    }
+
+    /// All findings about a manifest.
+    pub fn diagnostics(findings: Diagnostics) -> Self {
+        let mut error = Self::new(Code::ManifestInvalid, "magrathea.yml has mistakes");
+        error.diagnostics = Some(findings);
+        error
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn with_cause(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+}
+
+impl From<anyhow::Error> for ApiError {
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast::<ApiError>().unwrap_or_else(ApiError::internal)
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Pool(_) => {
+                ApiError::new(Code::StoreUnavailable, "the database cannot be reached; try again soon")
+                    .with_cause(error)
+            }
+            error => ApiError::internal(error),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The store. Only this folder names the PostgreSQL driver; each function holds the text of the one query it runs and
+//! turns rows into domain types. Functions take any [`Client`], so that services decide where a transaction begins.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+
+pub use deadpool_postgres::GenericClient as Client;
+pub use deadpool_postgres::Transaction;
+pub use tokio_postgres::Row;
+
+/// A pooled connection; `transaction()` begins a transaction, which is rolled back unless it is committed.
+pub type Connection = deadpool_postgres::Object;
+
+/// Idle connections cost PostgreSQL memory; this many serve a gateway well.
+const POOL_SIZE: usize = 8;
+
+/// How long a request waits for a connection or for the server, before it is told that the store is away.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// The store.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("no connection to the database")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("the database refused a query")]
+    Query(#[from] tokio_postgres::Error),
+    /// A stored value is not of the type it should be.
+    #[error("the database holds a wrong value in {column}: {reason}")]
+    Value { column: &'static str, reason: String },
+}
+
+impl DbError {
+    /// Whether the named unique or foreign key constraint was violated.
+    pub fn violates(&self, constraint: &str) -> bool {
+        match self {
+            DbError::Query(error) => error.as_db_error().and_then(|e| e.constraint()) == Some(constraint),
+            _ => false,
+        }
+    }
+
+    /// A stored value that does not parse.
+    pub fn value(column: &'static str, reason: impl std::fmt::Display) -> Self {
+        DbError::Value { column, reason: reason.to_string() }
+    }
+}
+
+impl Db {
+    /// Makes a pool for a connection string (`postgresql://…` or `host=… dbname=…`). Connects on first use.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        let config: tokio_postgres::Config = url.parse()?;
+        let manager = Manager::from_config(
+            config,
+            tokio_postgres::NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let timeouts = Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) };
+        let pool = Pool::builder(manager).max_size(POOL_SIZE).runtime(Runtime::Tokio1).timeouts(timeouts).build()?;
+        Ok(Db { pool })
+    }
+
+    /// A connection from the pool. Begin a transaction with `conn.transaction()`.
+    pub async fn conn(&self) -> Result<Connection, DbError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Closes all connections; waiting callers get an error.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}

@@ -1,0 +1,15 @@
+//! The gateway: it keeps all durable state, decides what every cluster should look like, and asks the agents to bring
+//! it about. It never touches an engine itself.
+
+pub mod actor;
+pub mod api;
+pub mod clusters;
+pub mod commands;
+pub mod config;
+pub mod db;
+pub mod engine;
+pub mod hub;
+pub mod pki;
+pub mod postgres;
+pub mod seal;
+pub mod state;

@@ -1,0 +1,47 @@
+//! What every part of a running gateway shares.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use magrathea_core::clusters::Clusters;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::db::Db;
+use crate::engine::Events;
+use crate::hub::Hub;
+use crate::pki::Pki;
+use crate::seal::Seal;
+
+/// Used as `Arc<State>`.
+pub struct State {
+    pub db: Db,
+    pub hub: Hub,
+    pub seal: Seal,
+    /// The clusters of `clusters.yml` as last read without an error.
+    pub clusters: watch::Receiver<Arc<Clusters>>,
+    /// The data folder: `blobs/`, `pki/`, …
+    pub data: PathBuf,
+    pub pki: Pki,
+    /// `host:port` at which agents reach the agent listener.
+    pub connect: String,
+    /// Every task of the gateway's; shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// Cancelled when the gateway is to end.
+    pub shutdown: CancellationToken,
+    /// Wakes those who follow deploys.
+    pub events: Events,
+}
+
+impl State {
+    /// The clusters as they are now.
+    pub fn clusters(&self) -> Arc<Clusters> {
+        Arc::clone(&self.clusters.borrow())
+    }
+
+    /// The folder of blobs that agents may fetch, each named by its SHA-256 in hex.
+    pub fn blobs(&self) -> PathBuf {
+        self.data.join("blobs")
+    }
+}

@@ -212,6 +212,20 @@ pub enum NodeFolder {
     Mariadb,
 }
 
+impl NodeFolder {
+    /// Where layer services find the folder: the same path in every container.
+    pub const fn target(self) -> &'static str {
+        match self {
+            NodeFolder::Router => "/etc/magrathea/router",
+            NodeFolder::Sockets => "/run/magrathea/sockets",
+            NodeFolder::RouterAdmin => "/run/magrathea/admin",
+            NodeFolder::Varnish => "/etc/magrathea/varnish",
+            NodeFolder::Nginx => "/etc/magrathea/nginx",
+            NodeFolder::Mariadb => "/var/lib/mysql",
+        }
+    }
+}
+
 /// A file system in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TmpfsSpec {

@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# Shared by the entry points of the instance images.
+
+# Puts the instance's secret values into this process's environment; call it only where the app itself will run.
+load_secrets() {
+  local entry
+  [ -r /run/secrets/magrathea-env ] || return 0
+  while IFS= read -r -d '' entry || [ -n "$entry" ]; do export "${entry?}"; done </run/secrets/magrathea-env
+}
+
+# Runs a command as the app instead of serving: hooks, cron jobs, tasks, shells.
+run_command() {
+  load_secrets
+  exec "$@"
+}
+
+# Waits for the given processes; when one ends or a TERM comes, stops all of them, each with its own signal, in order.
+#   supervise PID:SIGNAL...
+supervise() {
+  local part ended='' status=0
+  trap 'ended=term' TERM INT QUIT
+  wait -n "${@%%:*}" || status=$?
+  trap '' TERM INT QUIT
+  for part in "$@"; do
+    kill -s "${part#*:}" "${part%%:*}" 2>/dev/null || true
+    wait "${part%%:*}" 2>/dev/null || true
+  done
+  [ -z "$ended" ] || exit 0
+  echo "a server process ended with status $status; the replica stops" >&2
+  exit "$((status == 0 ? 1 : status))"
+}

@@ -1,0 +1,113 @@
+//! A hostile tenant tries every door: from inside its own container nothing answers but what is its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use magrathea_tests::{Lab, run, site::Site};
+
+/// Tries to connect to every `address:port` it is posted and tells which answered.
+const PROBE: &str = r#"<?php
+header('Cache-Control: no-store');
+if (isset($_POST['sql'])) {
+    $db = new mysqli(getenv('DB_HOST'), getenv('DB_USER'), getenv('DB_PASSWORD'), getenv('DB_NAME'), (int) getenv('DB_PORT'));
+    try { $r = $db->query($_POST['sql']); echo json_encode($r instanceof mysqli_result ? $r->fetch_all() : $r); }
+    catch (Throwable $e) { echo 'refused: ', $e->getMessage(); }
+    exit;
+}
+if (isset($_POST['run'])) { echo shell_exec($_POST['run'] . ' 2>&1'); exit; }
+$open = [];
+foreach (explode(',', $_POST['doors'] ?? '') as $door) {
+    [$host, $port] = [substr($door, 0, strrpos($door, ':')), (int) substr($door, strrpos($door, ':') + 1)];
+    $socket = @stream_socket_client("tcp://$host:$port", $no, $why, 0.5);
+    if ($socket) { $open[] = $door; }
+}
+echo json_encode($open);
+"#;
+
+fn addresses(lab: &Lab, container: &str) -> Vec<String> {
+    let own = lab.docker(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container]);
+    let bridge = lab.docker(&["network", "inspect", "docker_gwbridge", "-f", "{{json .Containers}}"]);
+    let bridge: BTreeMap<String, serde_json::Value> = serde_json::from_str(&bridge).unwrap();
+    let gateway = bridge.get(container).and_then(|c| c["IPv4Address"].as_str()).and_then(|a| a.split('/').next()).map(str::to_owned);
+    own.split_whitespace().map(str::to_owned).chain(gateway).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn a_hostile_container_finds_every_door_closed() {
+    let lab = Lab::get();
+    let victim = Site::new(&lab, "victim");
+    victim
+        .file("index.php", "<?php $m = new Memcached(); $m->addServer('memcached', 11211); $m->set('k', 'v'); echo 'victim';")
+        .file("magrathea.yml", "db: {mysql: {}, memcache: 16MiB}\nstorage: {writable: {files: {kind: shared}}}\n");
+    victim.deploy().ok();
+    victim.get("/").await;
+    let hostile = Site::new(&lab, "hostile");
+    hostile.file("index.php", PROBE).file("magrathea.yml", "db: {mysql: {}, memcache: 16MiB}\n");
+    hostile.deploy().ok();
+
+    let ask = async |fields: &[(&str, &str)]| {
+        let answer = lab.client().post(hostile.url("/")).timeout(Duration::from_secs(120)).form(fields).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+
+    // What is its own answers, so that a probe which never works cannot pass for isolation.
+    let gateway = lab.docker(&["network", "inspect", "docker_gwbridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]).trim().to_owned();
+    let own = format!("memcached:11211,{gateway}:13306");
+    assert_eq!(ask(&[("doors", &own)]).await, serde_json::to_string(&own.split(',').collect::<Vec<_>>()).unwrap());
+
+    let hostile_id = hostile.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+    let mut doors = Vec::new();
+    let containers = lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("label=magrathea.owner={}", lab.prefix())]);
+    for container in containers.lines() {
+        let slug = lab.docker(&["inspect", "-f", "{{index .Config.Labels \"magrathea.slug\"}}", container]);
+        if slug.contains(&hostile_id[20..]) {
+            continue;
+        }
+        for address in addresses(&lab, container) {
+            doors.extend([80, 443, 3306, 6081, 6082, 8080, 9000, 11211].map(|port| format!("{address}:{port}")));
+        }
+    }
+    assert!(doors.len() > 8, "the victim's containers have addresses: {doors:?}");
+    // Every port that anything on the node listens on, at every address of the node.
+    let listening = run(std::process::Command::new("ss").args(["-Hltn"])).ok().stdout;
+    let node = run(std::process::Command::new("ip").args(["-o", "-4", "addr"])).ok().stdout;
+    let node: Vec<_> = node.lines().filter_map(|l| l.split_whitespace().nth(3)?.split('/').next()).filter(|a| !a.starts_with("127.")).collect();
+    for line in listening.lines() {
+        let port = line.split_whitespace().nth(3).unwrap().rsplit(':').next().unwrap();
+        if port == lab.http.to_string() || port == lab.https.to_string() {
+            continue;
+        }
+        doors.extend(node.iter().map(|address| format!("{address}:{port}")));
+    }
+    doors.retain(|door| *door != format!("{gateway}:13306"));
+    // The database's port is open at the node for instances; only there, and only with an account.
+    doors.retain(|door| !door.ends_with(":13306"));
+    let open = ask(&[("doors", &doors.join(","))]).await;
+    assert_eq!(open, "[]", "of {} doors these answered", doors.len());
+
+    // Another tenant's database.
+    let victim_id = victim.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+    let victim_db = format!("i{}", &victim_id[20..]);
+    let tried = ask(&[("sql", &format!("SHOW TABLES IN {victim_db}"))]).await;
+    assert!(tried.starts_with("refused"), "{tried}");
+    let seen = ask(&[("sql", "SHOW DATABASES")]).await;
+    assert!(!seen.contains(&victim_db) && seen.contains(&hostile_id[20..]), "{seen}");
+    let file = ask(&[("sql", "SELECT LOAD_FILE('/etc/passwd')")]).await;
+    assert!(!file.contains("root:"), "{file}");
+
+    // Its own container gives it nothing to climb on.
+    let checks = [
+        ("id -u", "0", false),
+        ("cat /proc/self/status | grep -E '^CapEff'", "0000000000000000", true),
+        ("cat /proc/self/status | grep NoNewPrivs", "1", true),
+        ("touch /app/x || echo read-only", "read-only", true),
+        ("touch /etc/x || echo read-only", "read-only", true),
+        ("ls /var/run/docker.sock /run/magrathea 2>&1 | grep -c 'No such'", "2", true),
+        ("env | grep -c victim", "0", true),
+    ];
+    for (command, wanted, equal) in checks {
+        let said = ask(&[("run", command)]).await;
+        assert_eq!(said.contains(wanted), equal, "{command}: {said}");
+    }
+}

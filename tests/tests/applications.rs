@@ -163,7 +163,7 @@ async fn a_tomcat_application_keeps_its_session_and_speaks_websocket() {
     site.deploy().ok();
     let client = lab.client();
     let url = site.url("/examples/servlets/servlet/SessionExample");
-    client.get(&url).query(&[("dataname", "answer"), ("datavalue", "42")]).send().await.unwrap();
+    client.get(format!("{url}?dataname=answer&datavalue=42")).send().await.unwrap();
     let page = client.get(&url).send().await.unwrap().text().await.unwrap();
     assert!(page.contains("answer = 42"), "{page}");
     let stranger = lab.client().get(&url).send().await.unwrap().text().await.unwrap();

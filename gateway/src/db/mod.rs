@@ -1,10 +1,20 @@
 //! The store. Only this folder names the PostgreSQL driver; each function holds the text of the one query it runs and
 //! turns rows into domain types. Functions take any [`Client`], so that services decide where a transaction begins.
 
+pub mod apps;
+pub mod certificates;
+pub mod config_values;
+pub mod instances;
+mod migrate;
+pub mod nodes;
+pub mod people;
+pub mod timeline;
+
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 
+pub use self::migrate::migrate;
 pub use deadpool_postgres::GenericClient as Client;
 pub use deadpool_postgres::Transaction;
 pub use tokio_postgres::Row;
@@ -68,6 +78,14 @@ impl Db {
     /// A connection from the pool. Begin a transaction with `conn.transaction()`.
     pub async fn conn(&self) -> Result<Connection, DbError> {
         Ok(self.pool.get().await?)
+    }
+
+    /// Whether the server answers now.
+    pub async fn ping(&self) -> bool {
+        match self.conn().await {
+            Ok(conn) => conn.simple_query("SELECT 1").await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Closes all connections; waiting callers get an error.

@@ -1,0 +1,76 @@
+//! Apps.
+
+use magrathea_core::names::{AppId, AppName};
+use uuid::Uuid;
+
+use super::{Client, DbError, Row};
+use crate::actor::Actor;
+
+/// An app that was not destroyed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    pub id: AppId,
+    pub name: AppName,
+    pub organisation: String,
+    /// Rises with every change of one of the app's values.
+    pub config_version: i64,
+    pub created: jiff::Timestamp,
+}
+
+/// The constraint that a taken name violates.
+pub const NAME_TAKEN: &str = "apps_name_key";
+
+fn app(row: &Row) -> Result<App, DbError> {
+    let name: String = row.try_get(1)?;
+    Ok(App {
+        id: AppId(row.try_get(0)?),
+        name: name.parse().map_err(|e| DbError::value("apps.name", e))?,
+        organisation: row.try_get(2)?,
+        config_version: row.try_get(3)?,
+        created: row.try_get(4)?,
+    })
+}
+
+/// Makes an app in the actor's organisation. Violates [`NAME_TAKEN`] when there is one of this name.
+pub async fn insert_app(client: &impl Client, actor: &Actor, name: &AppName) -> Result<App, DbError> {
+    let row = client
+        .query_one(
+            "INSERT INTO apps (id, organisation, name) SELECT $1, o.id, $2 FROM people p
+             JOIN organisations o ON o.id = p.organisation WHERE p.id = $3
+             RETURNING id, name, (SELECT o.name FROM organisations o WHERE o.id = organisation),
+                 config_version, created",
+            &[&Uuid::now_v7(), &name.as_str(), &actor.person.0],
+        )
+        .await?;
+    app(&row)
+}
+
+pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App>, DbError> {
+    let row = client
+        .query_opt(
+            "SELECT a.id, a.name, o.name, a.config_version, a.created
+             FROM apps a JOIN organisations o ON o.id = a.organisation WHERE a.name = $1 AND a.destroyed IS NULL",
+            &[&name.as_str()],
+        )
+        .await?;
+    row.as_ref().map(app).transpose()
+}
+
+/// All apps by name.
+pub async fn list_apps(client: &impl Client) -> Result<Vec<App>, DbError> {
+    let rows = client
+        .query(
+            "SELECT a.id, a.name, o.name, a.config_version, a.created
+             FROM apps a JOIN organisations o ON o.id = a.organisation WHERE a.destroyed IS NULL ORDER BY a.name",
+            &[],
+        )
+        .await?;
+    rows.iter().map(app).collect()
+}
+
+/// Frees the app's name and forgets its values; its history stays. To be called when it has no instance left.
+pub async fn destroy_app(client: &impl Client, id: AppId) -> Result<(), DbError> {
+    client.execute("DELETE FROM config_values WHERE app = $1", &[&id.0]).await?;
+    client.execute("UPDATE apps SET destroyed = now() WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
+    Ok(())
+}

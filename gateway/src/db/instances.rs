@@ -1,0 +1,126 @@
+//! Instances: an app's label on a cluster, and the secrets that the platform makes for one.
+
+use std::collections::BTreeMap;
+
+use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, LabelName};
+use uuid::Uuid;
+
+use super::{Client, DbError, Row};
+use crate::seal::Seal;
+
+/// An instance that was not destroyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub app: AppId,
+    pub app_name: AppName,
+    pub label: LabelName,
+    pub cluster: ClusterName,
+    /// Its own user and group id on every node.
+    pub uid: u32,
+    pub created: jiff::Timestamp,
+}
+
+const SELECT: &str = "SELECT i.id, i.app, a.name, i.label, i.cluster, i.uid, i.created
+     FROM instances i JOIN apps a ON a.id = i.app WHERE i.destroyed IS NULL";
+
+fn instance(row: &Row) -> Result<Instance, DbError> {
+    let (name, label, cluster): (String, String, String) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    Ok(Instance {
+        id: InstanceId(row.try_get(0)?),
+        app: AppId(row.try_get(1)?),
+        app_name: name.parse().map_err(|e| DbError::value("apps.name", e))?,
+        label: label.parse().map_err(|e| DbError::value("instances.label", e))?,
+        cluster: cluster.parse().map_err(|e| DbError::value("instances.cluster", e))?,
+        uid: row.try_get::<_, i32>(5)?.try_into().map_err(|e| DbError::value("instances.uid", e))?,
+        created: row.try_get(6)?,
+    })
+}
+
+/// The instance of an app's label on a cluster; makes it, with a user id of its own, when there is none.
+pub async fn ensure_instance(
+    client: &impl Client,
+    app: AppId,
+    label: &LabelName,
+    cluster: &ClusterName,
+) -> Result<Instance, DbError> {
+    client
+        .execute(
+            "INSERT INTO instances (id, app, label, cluster) SELECT $1, $2, $3, $4
+             WHERE NOT EXISTS (SELECT FROM instances WHERE app = $2 AND label = $3 AND cluster = $4
+                 AND destroyed IS NULL)
+             ON CONFLICT (app, label, cluster) WHERE destroyed IS NULL DO NOTHING",
+            &[&Uuid::now_v7(), &app.0, &label.as_str(), &cluster.as_str()],
+        )
+        .await?;
+    let sql = format!("{SELECT} AND i.app = $1 AND i.label = $2 AND i.cluster = $3");
+    instance(&client.query_one(&sql, &[&app.0, &label.as_str(), &cluster.as_str()]).await?)
+}
+
+pub async fn load_instance(client: &impl Client, id: InstanceId) -> Result<Option<Instance>, DbError> {
+    let row = client.query_opt(&format!("{SELECT} AND i.id = $1"), &[&id.0]).await?;
+    row.as_ref().map(instance).transpose()
+}
+
+/// The instance whose resources bear a slug.
+pub async fn load_instance_by_slug(client: &impl Client, slug: &str) -> Result<Option<Instance>, DbError> {
+    let sql = format!("{SELECT} AND 'i' || right(replace(i.id::text, '-', ''), 12) = $1");
+    client.query_opt(&sql, &[&slug]).await?.as_ref().map(instance).transpose()
+}
+
+/// Of all apps, by app, label and cluster.
+pub async fn list_instances(client: &impl Client) -> Result<Vec<Instance>, DbError> {
+    let rows = client.query(&format!("{SELECT} ORDER BY a.name, i.label, i.cluster"), &[]).await?;
+    rows.iter().map(instance).collect()
+}
+
+/// Of one app, by label and cluster.
+pub async fn list_app_instances(client: &impl Client, app: AppId) -> Result<Vec<Instance>, DbError> {
+    let rows = client.query(&format!("{SELECT} AND i.app = $1 ORDER BY i.label, i.cluster"), &[&app.0]).await?;
+    rows.iter().map(instance).collect()
+}
+
+/// How many instances each cluster has; clusters without any are absent.
+pub async fn count_instances(client: &impl Client) -> Result<BTreeMap<String, u32>, DbError> {
+    let rows = client
+        .query("SELECT cluster, count(*) FROM instances WHERE destroyed IS NULL GROUP BY cluster", &[])
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or(u32::MAX))))
+        .collect()
+}
+
+/// Marks an instance as destroyed and forgets its secrets. Its id and user id are never used again.
+pub async fn destroy_instance(client: &impl Client, id: InstanceId) -> Result<(), DbError> {
+    client.execute("DELETE FROM instance_secrets WHERE instance = $1", &[&id.0]).await?;
+    client.execute("UPDATE instances SET destroyed = now() WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
+    Ok(())
+}
+
+fn place(id: InstanceId, key: &str) -> String {
+    format!("instance/{id}/{key}")
+}
+
+/// The secret that the platform keeps for an instance under a key; `make` gives its value when there is none yet.
+pub async fn ensure_secret(
+    client: &impl Client,
+    seal: &Seal,
+    id: InstanceId,
+    key: &str,
+    make: impl FnOnce() -> String + Send,
+) -> anyhow::Result<String> {
+    let place = place(id, key);
+    let select = "SELECT sealed FROM instance_secrets WHERE instance = $1 AND key = $2";
+    if let Some(row) = client.query_opt(select, &[&id.0, &key]).await? {
+        return Ok(String::from_utf8(seal.open(&place, row.try_get(0)?)?)?);
+    }
+    let sealed = seal.seal(&place, make().as_bytes())?;
+    client
+        .execute(
+            "INSERT INTO instance_secrets (instance, key, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            &[&id.0, &key, &sealed],
+        )
+        .await?;
+    let row = client.query_one(select, &[&id.0, &key]).await?;
+    Ok(String::from_utf8(seal.open(&place, row.try_get(0)?)?)?)
+}

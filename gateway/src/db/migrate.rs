@@ -1,0 +1,81 @@
+//! Forward-only migrations. Files are numbered; one that was applied must never change again.
+
+use anyhow::{Context, bail};
+use magrathea_core::plan::hash_text;
+
+use super::{Connection, Db};
+
+/// One file of `migrations/`.
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+}
+
+macro_rules! migrations {
+    ($($name:literal,)*) => {
+        &[$(Migration { name: $name, sql: include_str!(concat!("migrations/", $name, ".sql")) },)*]
+    };
+}
+
+/// In the order of application. 0xxx: the foundation; 1xxx: deploys, releases and plans.
+const MIGRATIONS: &[Migration] = migrations! {
+    "0001_foundation",
+};
+
+/// Only one gateway migrates at a time; the number is arbitrary.
+const LOCK: i64 = 0x6d61_6772;
+
+/// Brings the schema up to date, in one transaction per migration. Refuses a database that a newer gateway has
+/// migrated, and one whose history differs from these files.
+pub async fn migrate(db: &Db) -> anyhow::Result<()> {
+    let mut conn = db.conn().await?;
+    conn.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    let result = migrate_locked(&mut conn).await;
+    conn.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await?;
+    result
+}
+
+async fn migrate_locked(conn: &mut Connection) -> anyhow::Result<()> {
+    conn.batch_execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (
+             name text PRIMARY KEY, checksum text NOT NULL, applied timestamptz NOT NULL DEFAULT now())",
+    )
+    .await?;
+    let rows = conn.query("SELECT name, checksum FROM schema_migrations", &[]).await?;
+    for row in &rows {
+        let (name, checksum): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        match MIGRATIONS.iter().find(|m| m.name == name) {
+            None => bail!("the database was migrated by a newer gateway (it knows {name}); run that one"),
+            Some(m) if hash_text(m.sql) != checksum => {
+                bail!("migration {name} differs from the one that the database went through")
+            }
+            Some(_) => {}
+        }
+    }
+    for migration in MIGRATIONS {
+        let applied = rows.iter().any(|row| row.try_get::<_, &str>(0).is_ok_and(|name| name == migration.name));
+        if !applied {
+            apply(conn, migration).await.with_context(|| format!("migration {} failed", migration.name))?;
+            tracing::info!(migration = migration.name, "migrated");
+        }
+    }
+    Ok(())
+}
+
+async fn apply(conn: &mut Connection, migration: &Migration) -> anyhow::Result<()> {
+    let tx = conn.transaction().await?;
+    tx.batch_execute(migration.sql).await?;
+    tx.execute(
+        "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)",
+        &[&migration.name, &hash_text(migration.sql)],
+    )
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+/// Changes whenever a migration is added: names the tests' template database.
+#[cfg(test)]
+pub fn fingerprint() -> String {
+    let all: String = MIGRATIONS.iter().map(|m| m.sql).collect();
+    hash_text(&all).chars().take(12).collect()
+}

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Measures the promises on an installation of its own, built for release: ratios against references in the same run.
+#
+#   scripts/bench.sh [deploy|request|idle|plan]…
+set -euo pipefail
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export MAGRATHEA_HOME=${MAGRATHEA_BENCH_HOME:-/var/lib/magrathea-bench}
+export MAGRATHEA_PREFIX=magbench MAGRATHEA_API=127.0.0.1:17443 MAGRATHEA_AGENTS=127.0.0.1:17444
+export MAGRATHEA_TEST_HTTP=18080 MAGRATHEA_TEST_HTTPS=18443
+export MAGRATHEA_CLUSTERS=$repo/tests/clusters.yml MAGRATHEA_EXAMPLE='' MAGRATHEA_YES=1
+export TD_CONFIG_DIR=$MAGRATHEA_HOME/td
+home=$MAGRATHEA_HOME
+
+# shellcheck source=scripts/lib.sh
+. "$repo/scripts/lib.sh"
+
+find_cargo
+phase "packages" apt_install wrk curl
+"$repo/scripts/local.sh" up
+trap '"$repo/scripts/local.sh" clean' EXIT
+cd "$repo"
+cargo build --quiet --release --locked -p magrathea-tests --bin bench
+if (($# == 0)) || [[ " $* " == *' plan '* ]]; then
+    cargo run --quiet --release --locked -p magrathea-layers --example plan_bench
+fi
+cargo run --quiet --release --locked -p magrathea-tests --bin bench -- "$@"

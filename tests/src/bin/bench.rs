@@ -1,0 +1,165 @@
+//! The measured promises: `scripts/bench.sh` brings up a release-built laboratory and runs this.
+//!
+//! Every figure stands beside a reference taken in the same run, and is printed with its target; nothing here fails for
+//! being slow.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use magrathea_tests::load::{Answer, Load, failures};
+use magrathea_tests::{Lab, run, site::Site};
+
+#[tokio::main]
+async fn main() {
+    let lab = Lab::get();
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = wanted.is_empty();
+    println!("| what | measured | reference | ratio | target |\n|---|---|---|---|---|");
+    if all || wanted.iter().any(|w| w == "deploy") {
+        deploys(&lab).await;
+    }
+    if all || wanted.iter().any(|w| w == "request") {
+        requests(&lab);
+    }
+    if all || wanted.iter().any(|w| w == "idle") {
+        idle(&lab);
+    }
+}
+
+fn row(what: &str, measured: String, reference: String, ratio: String, target: &str) {
+    println!("| {what} | {measured} | {reference} | {ratio} | {target} |");
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A one-line change, deployed ten times at 50 requests a second; beside it, a bare Swarm service until it answers.
+async fn deploys(lab: &Lab) {
+    let site = Site::new(lab, "bench-deploy");
+    let page = |n: usize| format!("<?php header('Cache-Control: no-store'); echo 'version {n}';");
+    site.file("index.php", page(0));
+    site.deploy().ok();
+    let image = lab.docker(&["images", "--filter", "label=magrathea.image=php", "--format", "{{.ID}}"]);
+    let image = image.lines().next().unwrap().to_owned();
+    let load = Load::start(lab.client(), site.url("/"), 50, Duration::from_secs(300));
+    let (mut spans, mut references) = (Vec::new(), Vec::new());
+    for n in 1..=10 {
+        site.file("index.php", page(n));
+        let started = Instant::now();
+        site.deploy().ok();
+        spans.push((n, started));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        references.push(bare_service(lab, &image));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let answers = load.finish().await;
+    let version = |answer: &Answer| answer.outcome.as_ref().ok().and_then(|body| body.strip_prefix("version ")?.parse::<usize>().ok());
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for (n, started) in spans {
+        let seconds = |at: Instant| at.duration_since(started).as_secs_f64();
+        let new = answers.iter().filter(|a| version(a) == Some(n)).map(|a| seconds(a.ended)).fold(f64::INFINITY, f64::min);
+        let old = answers.iter().filter(|a| version(a) == Some(n - 1)).map(|a| seconds(a.ended)).fold(0.0, f64::max);
+        first.push(new);
+        last.push(old.max(new));
+    }
+    let reference = median(&mut references);
+    let (typical, worst) = (median(&mut first), first.iter().copied().fold(0.0, f64::max));
+    row("redeploy: td to first new response, median of 10", format!("{typical:.2} s"), format!("{reference:.2} s (bare Swarm service to HTTP-ready)"), format!("{:.2}", typical / reference), "≤ 1.5 s");
+    row("redeploy: worst of 10", format!("{worst:.2} s"), String::new(), String::new(), "≤ 2.5 s");
+    row("redeploy: td to last old response, median of 10", format!("{:.2} s", median(&mut last)), String::new(), String::new(), "≤ 1.5 s");
+    row("redeploy: failed requests", failures(&answers).len().to_string(), format!("{} requests", answers.len()), String::new(), "0");
+    for failure in failures(&answers).iter().take(5) {
+        println!("    {failure}");
+    }
+}
+
+/// Seconds from `docker service create` until its page answers.
+fn bare_service(lab: &Lab, image: &str) -> f64 {
+    let name = format!("{}-bench-bare", lab.prefix());
+    let started = Instant::now();
+    lab.docker(&[
+        "service", "create", "--detach", "--no-resolve-image", "--name", &name, "--endpoint-mode", "dnsrr", "--entrypoint", "sh", image, "-c",
+        "cd /tmp && echo '<?php echo 1;' > index.php && exec php8.4 -S 0.0.0.0:8080",
+    ]);
+    let filter = format!("label=com.docker.swarm.service.name={name}");
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        let id = run(Command::new("docker").args(["ps", "-q", "--filter", &filter])).stdout;
+        if !id.trim().is_empty() {
+            let address = run(Command::new("docker").args(["inspect", "-f", "{{.NetworkSettings.IPAddress}}", id.trim()])).stdout;
+            if std::net::TcpStream::connect(format!("{}:8080", address.trim())).is_ok() {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let spent = started.elapsed().as_secs_f64();
+    lab.docker(&["service", "rm", &name]);
+    spent
+}
+
+/// Requests a second through all layers, beside the same programs configured by hand, interleaved.
+fn requests(lab: &Lab) {
+    let bench = lab.repository.join("tests/bench");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("reference");
+    let reference = |verb: &str| run(Command::new(bench.join("reference.sh")).arg(verb).arg(&folder));
+    reference("start").ok();
+    let site = Site::new(lab, "bench-way");
+    site.file("page.php", std::fs::read(bench.join("site/page.php")).unwrap())
+        .file("magrathea.yml", "app_layer: {memory: 512MiB, health: {path: /page.php, expect: 200}}\n");
+    site.deploy().ok();
+    let host = site.host();
+    let unique = bench.join("unique.lua");
+    let ours = format!("http://127.0.0.1:{}/page.php", lab.http);
+    let cases: [(&str, &str, Option<&Path>, Option<&str>, &str); 3] = [
+        ("Varnish hit", "http://127.0.0.1:18180/page.php", None, None, "≥ 0.9"),
+        ("cacheable miss", "http://127.0.0.1:18180/page.php", Some(&unique), None, "≥ 0.85"),
+        ("uncacheable", "http://127.0.0.1:18183/page.php", None, Some("Cookie: session=1"), "≥ 0.85"),
+    ];
+    for (what, by_hand, script, header, target) in cases {
+        let (mut measured, mut compared) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            compared.push(wrk(by_hand, None, script, header));
+            measured.push(wrk(&ours, Some(&host), script, header));
+        }
+        let (measured, compared) = (median(&mut measured), median(&mut compared));
+        row(what, format!("{measured:.0}/s"), format!("{compared:.0}/s by hand"), format!("{:.2}", measured / compared), target);
+    }
+    reference("stop").ok();
+}
+
+/// One short load; requests a second. Panics when a response was not a 2xx.
+fn wrk(url: &str, host: Option<&str>, script: Option<&Path>, header: Option<&str>) -> f64 {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", "-c16", "-d4s"]);
+    if let Some(host) = host {
+        command.arg("-H").arg(format!("Host: {host}"));
+    }
+    if let Some(header) = header {
+        command.arg("-H").arg(header);
+    }
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    let said = run(command.arg(url)).ok().stdout;
+    assert!(!said.contains("Non-2xx"), "{url}: {said}");
+    let line = said.lines().find(|line| line.starts_with("Requests/sec:")).unwrap_or_else(|| panic!("{said}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Resident memory of gateway and agent after a quiet while.
+fn idle(lab: &Lab) {
+    std::thread::sleep(Duration::from_secs(20));
+    let mib = |process: &str| {
+        let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    };
+    let (gateway, agent) = (mib("magrathea-gateway"), mib("magrathea-agent"));
+    row("idle memory, gateway + agent", format!("{:.1} MiB", gateway + agent), format!("{gateway:.1} + {agent:.1}"), String::new(), "≤ 60 MB");
+}

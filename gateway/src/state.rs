@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
-use crate::engine::Events;
+use crate::engine::Engine;
 use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::seal::Seal;
@@ -30,8 +30,8 @@ pub struct State {
     pub tasks: TaskTracker,
     /// Cancelled when the gateway is to end.
     pub shutdown: CancellationToken,
-    /// Wakes those who follow deploys.
-    pub events: Events,
+    /// What the engine knows beside the store; made with [`Engine::open`].
+    pub engine: Engine,
 }
 
 impl State {

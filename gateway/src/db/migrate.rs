@@ -20,6 +20,7 @@ macro_rules! migrations {
 /// In the order of application. 0xxx: the foundation; 1xxx: deploys, releases and plans.
 const MIGRATIONS: &[Migration] = migrations! {
     "0001_foundation",
+    "1000_releases",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

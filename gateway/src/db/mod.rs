@@ -4,10 +4,13 @@
 pub mod apps;
 pub mod certificates;
 pub mod config_values;
+pub mod deploys;
 pub mod instances;
 mod migrate;
 pub mod nodes;
 pub mod people;
+pub mod plans;
+pub mod releases;
 pub mod timeline;
 
 use std::time::Duration;
@@ -92,4 +95,13 @@ impl Db {
     pub fn close(&self) {
         self.pool.close();
     }
+}
+
+/// Makes a database unless it exists.
+pub async fn ensure_database(db: &Db, name: &str) -> anyhow::Result<()> {
+    let conn = db.conn().await?;
+    if conn.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
+        conn.batch_execute(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).await?;
+    }
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Deploys, releases, plans and their application.
 
 mod intake;
+mod runtime;
+
+pub use runtime::Engine;
 
 use std::sync::Arc;
 
@@ -13,9 +16,6 @@ use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::state::State;
 
-/// Wakes those who follow deploys.
-#[derive(Debug, Default)]
-pub struct Events {}
 
 /// Takes a source in and begins its deploy, which goes on by itself whether or not the caller stays.
 pub async fn submit<E: std::fmt::Display>(

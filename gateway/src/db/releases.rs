@@ -1,0 +1,216 @@
+//! Releases, what each instance serves, and which hosts it has.
+
+use magrathea_core::api::ReleaseInfo;
+use magrathea_core::manifest::Resolved;
+use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
+use tokio_postgres::types::Json;
+
+use super::deploys::{number_in, number_out};
+use super::{Client, DbError};
+
+/// A release to record.
+#[derive(Debug)]
+pub struct NewRelease<'a> {
+    pub instance: InstanceId,
+    pub number: ReleaseNumber,
+    pub image: &'a str,
+    pub size: u64,
+    /// SHA-256 of the source.
+    pub source: &'a str,
+    pub resolved: &'a Resolved,
+    pub config_version: i64,
+    pub commit: Option<&'a str>,
+    pub message: Option<&'a str>,
+    pub author: Option<&'a str>,
+}
+
+/// How far a release came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseState {
+    /// It has served, and can be rolled back to.
+    Served,
+    Failed,
+    /// Its image is gone.
+    Pruned,
+}
+
+impl ReleaseState {
+    fn as_str(self) -> &'static str {
+        match self {
+            ReleaseState::Served => "served",
+            ReleaseState::Failed => "failed",
+            ReleaseState::Pruned => "pruned",
+        }
+    }
+}
+
+/// What an instance serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServingRow {
+    pub release: ReleaseNumber,
+    pub generation: u64,
+}
+
+/// The number that the instance's next release gets. Stable while the instance is held.
+pub async fn next_number(client: &impl Client, instance: InstanceId) -> Result<ReleaseNumber, DbError> {
+    let sql = "SELECT coalesce(max(number), 0) + 1 FROM releases WHERE instance = $1";
+    let statement = client.prepare_cached(sql).await?;
+    Ok(number_out(client.query_one(&statement, &[&instance.0]).await?.try_get(0)?))
+}
+
+pub async fn insert_release(client: &impl Client, new: &NewRelease<'_>) -> Result<(), DbError> {
+    let sql = "INSERT INTO releases
+               (instance, number, image, size, source, resolved, config_version, commit, message, author)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let statement = client.prepare_cached(sql).await?;
+    client
+        .execute(
+            &statement,
+            &[
+                &new.instance.0,
+                &number_in(new.number),
+                &new.image,
+                &i64::try_from(new.size).unwrap_or(i64::MAX),
+                &new.source,
+                &Json(new.resolved),
+                &new.config_version,
+                &new.commit,
+                &new.message,
+                &new.author,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+pub async fn set_state(
+    client: &impl Client,
+    instance: InstanceId,
+    number: ReleaseNumber,
+    state: ReleaseState,
+) -> Result<(), DbError> {
+    let sql = "UPDATE releases SET state = $3 WHERE instance = $1 AND number = $2";
+    client.execute(sql, &[&instance.0, &number_in(number), &state.as_str()]).await?;
+    Ok(())
+}
+
+/// One release as people see it.
+pub async fn load_release(
+    client: &impl Client,
+    instance: InstanceId,
+    number: ReleaseNumber,
+) -> Result<Option<ReleaseInfo>, DbError> {
+    let sql = "SELECT number, image, size, commit, message, author, created FROM releases
+               WHERE instance = $1 AND number = $2";
+    let Some(row) = client.query_opt(sql, &[&instance.0, &number_in(number)]).await? else { return Ok(None) };
+    let size: i64 = row.try_get(2)?;
+    Ok(Some(ReleaseInfo {
+        number: number_out(row.try_get(0)?),
+        image: row.try_get(1)?,
+        size: size.unsigned_abs(),
+        commit: row.try_get(3)?,
+        message: row.try_get(4)?,
+        author: row.try_get(5)?,
+        created: row.try_get(6)?,
+    }))
+}
+
+/// The configuration that a release was made with.
+pub async fn load_resolved(
+    client: &impl Client,
+    instance: InstanceId,
+    number: ReleaseNumber,
+) -> Result<Option<Resolved>, DbError> {
+    let sql = "SELECT resolved FROM releases WHERE instance = $1 AND number = $2";
+    let Some(row) = client.query_opt(sql, &[&instance.0, &number_in(number)]).await? else { return Ok(None) };
+    Ok(Some(row.try_get::<_, Json<Resolved>>(0)?.0))
+}
+
+/// The release that the last good deploy brought.
+pub async fn load_serving(client: &impl Client, instance: InstanceId) -> Result<Option<ServingRow>, DbError> {
+    let sql = "SELECT release, generation FROM serving WHERE instance = $1";
+    let statement = client.prepare_cached(sql).await?;
+    let Some(row) = client.query_opt(&statement, &[&instance.0]).await? else { return Ok(None) };
+    let generation: i64 = row.try_get(1)?;
+    Ok(Some(ServingRow { release: number_out(row.try_get(0)?), generation: generation.unsigned_abs() }))
+}
+
+/// Notes what an instance serves from now on, and that the release has served.
+pub async fn set_serving(client: &impl Client, instance: InstanceId, serving: ServingRow) -> Result<(), DbError> {
+    let sql = "WITH served AS (UPDATE releases SET state = 'served' WHERE instance = $1 AND number = $2)
+               INSERT INTO serving (instance, release, generation) VALUES ($1, $2, $3)
+               ON CONFLICT (instance) DO UPDATE SET release = $2, generation = $3, since = now()";
+    let generation = i64::try_from(serving.generation).unwrap_or(i64::MAX);
+    client.execute(sql, &[&instance.0, &number_in(serving.release), &generation]).await?;
+    Ok(())
+}
+
+/// The instances of a cluster that serve something, oldest first.
+pub async fn list_serving(client: &impl Client, cluster: &ClusterName) -> Result<Vec<InstanceId>, DbError> {
+    let sql = "SELECT s.instance FROM serving s JOIN instances i ON i.id = s.instance
+               WHERE i.cluster = $1 AND i.destroyed IS NULL ORDER BY i.created";
+    let rows = client.query(sql, &[&cluster.as_str()]).await?;
+    rows.iter().map(|row| Ok(InstanceId(row.try_get(0)?))).collect()
+}
+
+/// Which of these hosts belong to other instances of the cluster.
+pub async fn find_taken_hosts(
+    client: &impl Client,
+    cluster: &ClusterName,
+    instance: InstanceId,
+    hosts: &[String],
+) -> Result<Vec<(String, String)>, DbError> {
+    let sql = "SELECT h.host, a.name || ' (' || i.label || ')' FROM hosts h
+               JOIN instances i ON i.id = h.instance JOIN apps a ON a.id = i.app
+               WHERE h.cluster = $1 AND h.host = ANY($3) AND h.instance <> $2 ORDER BY 1";
+    let statement = client.prepare_cached(sql).await?;
+    let rows = client.query(&statement, &[&cluster.as_str(), &instance.0, &hosts]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Gives hosts to an instance. Violates `hosts_pkey` when one has just been taken.
+pub async fn claim_hosts(
+    client: &impl Client,
+    cluster: &ClusterName,
+    instance: InstanceId,
+    hosts: &[String],
+) -> Result<(), DbError> {
+    let sql = "INSERT INTO hosts (cluster, host, instance) SELECT $1, host, $2 FROM unnest($3::text[]) AS host
+               WHERE NOT EXISTS (SELECT FROM hosts h WHERE h.cluster = $1 AND h.host = host AND h.instance = $2)";
+    client.execute(sql, &[&cluster.as_str(), &instance.0, &hosts]).await?;
+    Ok(())
+}
+
+/// Takes all hosts but these from an instance.
+pub async fn release_hosts(client: &impl Client, instance: InstanceId, keep: &[String]) -> Result<(), DbError> {
+    let sql = "DELETE FROM hosts WHERE instance = $1 AND host <> ALL($2)";
+    client.execute(sql, &[&instance.0, &keep]).await?;
+    Ok(())
+}
+
+/// What must stay on nodes: images of releases that serve, may be rolled back to, or are being brought.
+pub async fn list_kept_images(client: &impl Client, keep: i64) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT image FROM (
+                   SELECT r.image, rank() OVER (PARTITION BY r.instance ORDER BY r.number DESC) AS age
+                   FROM releases r JOIN instances i ON i.id = r.instance
+                   WHERE r.state = 'served' AND i.destroyed IS NULL) AS kept WHERE age <= $1
+               UNION SELECT r.image FROM serving s JOIN releases r ON r.instance = s.instance AND r.number = s.release
+               UNION SELECT d.image FROM deploys d WHERE d.status = 'running' AND d.image IS NOT NULL";
+    let rows = client.query(sql, &[&keep]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Notes which releases' images are gone.
+pub async fn mark_pruned(client: &impl Client, images: &[String]) -> Result<(), DbError> {
+    let sql = "UPDATE releases SET state = 'pruned' WHERE image = ANY($1) AND state <> 'failed'";
+    client.execute(sql, &[&images]).await?;
+    Ok(())
+}
+
+/// The sources that some kept release or unfinished deploy refers to.
+pub async fn list_kept_sources(client: &impl Client) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT r.source FROM serving s JOIN releases r ON r.instance = s.instance AND r.number = s.release
+               UNION SELECT source FROM deploys WHERE status IN ('waiting', 'running')";
+    let rows = client.query(sql, &[]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

@@ -1,1 +1,135 @@
-//! Soon.
+//! What the gateway is told on its command line and in its environment. Nothing else reads either.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use magrathea_core::names::{ClusterName, NodeName};
+
+/// The gateway of a Magrathea installation.
+#[derive(Debug, Parser)]
+#[command(name = "magrathea-gateway", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the gateway.
+    Serve(Serve),
+    /// Sets the gateway up: keys, certificates, database and the first administrator. What exists is kept.
+    Init(Init),
+    /// Prints a one-time token with which a node's agent enrols; it is good for an hour.
+    NodeToken(NodeToken),
+    /// Prints the API's OpenAPI document.
+    Openapi,
+    /// Prints the reference of the API's error codes, in Markdown.
+    Errors,
+}
+
+/// Where everything is.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The folder of the gateway's keys, blobs and private database.
+    #[arg(long, value_name = "DIR", env = "MAGRATHEA_DATA")]
+    pub data: PathBuf,
+    /// The clusters.yml.
+    #[arg(long, value_name = "FILE", env = "MAGRATHEA_CLUSTERS")]
+    pub clusters: PathBuf,
+    /// The PostgreSQL to use; a private one is run in the data folder when absent.
+    #[arg(long, value_name = "URL", env = "MAGRATHEA_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Allows to run as root.
+    #[arg(long)]
+    pub allow_root: bool,
+}
+
+/// Where the gateway listens.
+#[derive(Debug, Clone, Args)]
+pub struct Listen {
+    /// The address of the API.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443", env = "MAGRATHEA_API")]
+    pub api: SocketAddr,
+    /// The address of the listener for agents.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7444", env = "MAGRATHEA_AGENTS")]
+    pub agents: SocketAddr,
+    /// The host name or address at which clients and agents reach the gateway; the listen address when absent.
+    #[arg(long, value_name = "NAME", env = "MAGRATHEA_HOST")]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub listen: Listen,
+    /// The file for the first administrator's credentials; kept when it exists, printed when absent.
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct NodeToken {
+    #[command(flatten)]
+    pub place: Place,
+    #[arg(long)]
+    pub cluster: ClusterName,
+    #[arg(long)]
+    pub node: NodeName,
+    /// The file for the token (mode 0600); printed when absent.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl Listen {
+    /// The host names and addresses that the server certificate is for.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let given = [Some(self.api.ip().to_string()), Some(self.agents.ip().to_string()), self.host.clone()];
+        for name in given.into_iter().flatten() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// As in `https://127.0.0.1:7443`.
+    pub fn api_url(&self) -> String {
+        format!("https://{}", self.reached(self.api))
+    }
+
+    /// `host:port` at which agents connect.
+    pub fn connect(&self) -> String {
+        self.reached(self.agents)
+    }
+
+    fn reached(&self, address: SocketAddr) -> String {
+        match &self.host {
+            Some(host) if host.contains(':') => format!("[{host}]:{}", address.port()),
+            Some(host) => format!("{host}:{}", address.port()),
+            None => address.to_string(),
+        }
+    }
+}
+
+/// The folders in which programs are looked for.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
+}
+
+/// The log filter, as in `info,magrathea_gateway=debug`.
+pub fn log_filter() -> String {
+    std::env::var_os("MAGRATHEA_LOG").and_then(|v| v.into_string().ok()).unwrap_or_else(|| "info".to_owned())
+}

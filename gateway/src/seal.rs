@@ -1,7 +1,5 @@
 //! Sealing of secret values at rest: AES-256-GCM under a key that is kept outside the database.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -47,10 +45,8 @@ impl Seal {
     /// Seals a value for one place: it opens only with the same `place`, so that a row copied elsewhere is useless.
     pub fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut body = value.to_vec();
-        let nonce = self
-            .key
-            .seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut body)
-            .map_err(|_| SealError::Seal)?;
+        let nonce =
+            self.key.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut body).map_err(|_| SealError::Seal)?;
         let mut out = nonce.as_ref().to_vec();
         out.append(&mut body);
         Ok(out)
@@ -70,14 +66,7 @@ impl Seal {
 fn create_key(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut key = vec![0; KEY_LEN];
     aws_lc_rs::rand::fill(&mut key).map_err(|_| SealError::Seal)?;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot create the sealing key {}", path.display()))?;
-    file.write_all(&key)?;
-    file.sync_all()?;
+    crate::files::write(path, 0o600, &key)?;
     Ok(key)
 }
 

@@ -133,10 +133,8 @@ impl From<anyhow::Error> for ApiError {
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         match error {
-            DbError::Pool(_) => {
-                ApiError::new(Code::StoreUnavailable, "the database cannot be reached; try again soon")
-                    .with_cause(error)
-            }
+            DbError::Pool(_) => ApiError::new(Code::StoreUnavailable, "the database cannot be reached; try again soon")
+                .with_cause(error),
             error => ApiError::internal(error),
         }
     }

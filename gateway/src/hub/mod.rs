@@ -1,10 +1,26 @@
-//! The agents that are connected, and calls to them.
+//! The agents that are connected, and calls to them. Nothing here decides what a node should do.
 
-use std::sync::Arc;
+mod listener;
+mod observe;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use magrathea_core::names::{ClusterName, NodeName};
-use magrathea_core::wire::{ActionError, NodeReport, Observation, Progress, Request};
-use tokio::sync::broadcast;
+use magrathea_core::wire::{Action, ActionError, ActionErrorKind, NodeReport, Observation, Progress, Report, Request};
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+pub use self::listener::router;
+use self::session::Session;
+
+/// How long a call waits for a lost node to come back.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A node, named by its cluster and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,12 +64,29 @@ pub struct Hub {
 }
 
 struct Inner {
+    nodes: Mutex<BTreeMap<NodeRef, Link>>,
+    /// Counts connections made, so that waiting calls look again.
+    connections: watch::Sender<u64>,
     events: broadcast::Sender<HubEvent>,
+    next_call: AtomicU64,
+}
+
+/// What the hub knows of a node since the gateway started.
+struct Link {
+    session: Option<Arc<Session>>,
+    report: NodeReport,
+    lost_at: Option<Instant>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Hub { inner: Arc::new(Inner { events: broadcast::channel(256).0 }) }
+        let inner = Inner {
+            nodes: Mutex::default(),
+            connections: watch::Sender::new(0),
+            events: broadcast::channel(256).0,
+            next_call: AtomicU64::new(1),
+        };
+        Hub { inner: Arc::new(inner) }
     }
 }
 
@@ -62,30 +95,119 @@ impl Hub {
     /// the connection is lost and comes back within half a minute, the call is repeated: every action may be.
     pub async fn call<R: Request>(
         &self,
-        _node: &NodeRef,
-        _request: R,
-        _on_progress: impl FnMut(Progress) + Send,
+        node: &NodeRef,
+        request: R,
+        mut on_progress: impl FnMut(Progress) + Send,
     ) -> Result<R::Reply, CallError> {
-        Err(CallError::NotConnected)
+        let action: Action = request.into();
+        let limit = time_limit(&action);
+        let calls = async {
+            let mut absent = CallError::NotConnected;
+            loop {
+                let session = self.session(node).await.ok_or(absent)?;
+                let id = self.inner.next_call.fetch_add(1, Ordering::Relaxed);
+                match session.call(id, action.clone(), &mut on_progress).await {
+                    Some(result) => return Ok(result?),
+                    None => absent = CallError::Lost,
+                }
+                tracing::info!(%node, action = action.name(), "the node was lost during a call; waiting for it");
+            }
+        };
+        let value = tokio::time::timeout(limit, calls).await.unwrap_or(Err(CallError::Timeout))?;
+        serde_json::from_value(value).map_err(|error| {
+            CallError::Action(ActionError {
+                kind: ActionErrorKind::Internal,
+                message: format!("the agent's reply to {} is malformed: {error}", action.name()),
+                hint: Some("run the same version of gateway and agents".to_owned()),
+                log_tail: Vec::new(),
+            })
+        })
     }
 
     /// The node's last report; none when it has not been connected since the gateway started.
-    pub fn report(&self, _node: &NodeRef) -> Option<NodeReport> {
-        None
+    pub fn report(&self, node: &NodeRef) -> Option<NodeReport> {
+        self.nodes().get(node).map(|link| link.report.clone())
     }
 
     /// Asks the node for a new report and keeps it.
-    pub async fn refresh(&self, _node: &NodeRef) -> Result<NodeReport, CallError> {
-        Err(CallError::NotConnected)
+    pub async fn refresh(&self, node: &NodeRef) -> Result<NodeReport, CallError> {
+        let report = self.call(node, Report {}, |_| {}).await?;
+        if let Some(link) = self.nodes().get_mut(node) {
+            link.report = report.clone();
+        }
+        Ok(report)
     }
 
     /// The nodes that are connected now, in order.
     pub fn connected(&self) -> Vec<NodeRef> {
-        Vec::new()
+        let nodes = self.nodes();
+        nodes.iter().filter(|(_, link)| link.session.is_some()).map(|(node, _)| node.clone()).collect()
     }
 
     /// What happens to nodes from now on. A slow reader misses the oldest events.
     pub fn subscribe(&self) -> broadcast::Receiver<HubEvent> {
         self.inner.events.subscribe()
     }
+
+    /// Makes a session the node's one; the one before is closed.
+    fn attach(&self, node: &NodeRef, session: &Arc<Session>, report: NodeReport) {
+        let link = Link { session: Some(Arc::clone(session)), report, lost_at: None };
+        let before = self.nodes().insert(node.clone(), link);
+        if let Some(before) = before.and_then(|link| link.session) {
+            tracing::warn!(%node, "a second connection replaces the first");
+            before.close();
+        }
+        self.inner.connections.send_modify(|count| *count += 1);
+        self.tell(HubEvent::Connected(node.clone()));
+    }
+
+    /// Forgets a session that ended, unless another has replaced it.
+    fn detach(&self, node: &NodeRef, session: &Arc<Session>) {
+        session.close();
+        let mut nodes = self.nodes();
+        let Some(link) = nodes.get_mut(node) else { return };
+        if link.session.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+            link.session = None;
+            link.lost_at = Some(Instant::now());
+            drop(nodes);
+            self.tell(HubEvent::Lost(node.clone()));
+        }
+    }
+
+    fn tell(&self, event: HubEvent) {
+        // An error means that nobody listens.
+        let _ = self.inner.events.send(event);
+    }
+
+    /// The node's session; waits for a node that was lost a moment ago.
+    async fn session(&self, node: &NodeRef) -> Option<Arc<Session>> {
+        let mut connections = self.inner.connections.subscribe();
+        loop {
+            let end = {
+                let nodes = self.nodes();
+                let link = nodes.get(node)?;
+                if let Some(session) = &link.session {
+                    return Some(Arc::clone(session));
+                }
+                link.lost_at? + PATIENCE
+            };
+            tokio::time::timeout_at(end, connections.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, BTreeMap<NodeRef, Link>> {
+        self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The longest that a call may take in all. Actions with a limit of their own end by themselves before it.
+fn time_limit(action: &Action) -> Duration {
+    let own = match action {
+        Action::Build(build) => build.timeout.0,
+        Action::AwaitHealthy(wait) => wait.timeout.0,
+        Action::Drain(drain) => drain.timeout.0,
+        Action::RunOnce(run) => run.timeout.0,
+        _ => Duration::ZERO,
+    };
+    own + Duration::from_secs(300)
 }

@@ -67,11 +67,11 @@ find_cargo() {
         if apt-cache show rustup >/dev/null 2>&1; then
             apt_install rustup
         else
-            curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -qy --profile minimal --no-modify-path >&2 ||
+            curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -qy --profile minimal -c clippy -c rustfmt --no-modify-path >&2 ||
                 die "Rust could not be installed" "install Rust $wanted or newer by hand (https://rustup.rs) and run this again"
         fi
     fi
-    { rustup toolchain install --profile minimal stable && rustup default stable; } >&2 ||
+    { rustup toolchain install --profile minimal -c clippy -c rustfmt stable && rustup default stable; } >&2 ||
         die "Rust could not be installed" "install Rust $wanted or newer by hand (https://rustup.rs) and run this again"
 }
 

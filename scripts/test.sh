@@ -18,7 +18,7 @@ home=$MAGRATHEA_HOME
 # shellcheck source=scripts/lib.sh
 . "$repo/scripts/lib.sh"
 
-test_packages=(shellcheck zstd haproxy iproute2)
+test_packages=(openssl python3 shellcheck zstd)
 
 in_repo() { (cd "$repo" && "$@"); }
 

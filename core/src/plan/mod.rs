@@ -4,7 +4,7 @@
 mod diff;
 mod resource;
 
-pub use diff::{Change, ChangeKind, diff_plans};
+pub use diff::{Change, ChangeKind, FieldChange, diff_plans};
 pub use resource::*;
 
 use serde::{Deserialize, Serialize};

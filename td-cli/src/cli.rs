@@ -1,0 +1,108 @@
+//! The grammar: `td NOUN VERB`, with `NOUN:VERB` accepted for hands that know Heroku or Dokku.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::{app, cert, cluster, completions, config, deploy, man, timeline};
+
+/// Deploys applications to static clusters of your own servers.
+#[derive(Debug, Parser)]
+#[command(name = "td", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed and the old release still serves, 2 usage, 3 magrathea.yml \
+    invalid, 4 build failed, 5 not allowed, 6 locked by another deploy, 7 still running after the timeout, \
+    8 rolled back, 9 gateway unreachable.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The app; else the `app:` of the nearest magrathea.yml
+    #[arg(short, long, global = true, env = "TD_APP", value_name = "APP")]
+    pub app: Option<String>,
+    /// The label of the app's magrathea.yml
+    #[arg(short, long, global = true, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Print the API's own object on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress, no hints, no table headers
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// The gateway's address; else the one in the credentials
+    #[arg(long, global = true, env = "TD_GATEWAY", value_name = "URL")]
+    pub gateway: Option<String>,
+    /// Where credentials.json lies; else ~/.config/magrathea
+    #[arg(long, global = true, env = "TD_CONFIG_DIR", value_name = "FOLDER")]
+    pub config_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Applications: describe, deploy, look at, take away
+    #[command(subcommand)]
+    App(app::Command),
+    /// Deploys: what is running and what has been
+    #[command(subcommand)]
+    Deploy(deploy::Command),
+    /// Secret values that an app gets as environment
+    #[command(subcommand)]
+    Config(config::Command),
+    /// TLS certificates of your own
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Clusters and their nodes
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Everything at a glance: clusters, instances, running deploys
+    Status,
+    /// Who did what, newest first
+    Timeline(timeline::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
+    /// Print this reference as markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// Turns `td app:deploy …` into `td app deploy …`; only the first argument is looked at, so no value is ever split.
+pub fn split_colon(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut out = Vec::new();
+    for (n, argument) in arguments.enumerate() {
+        match argument.to_str().and_then(|text| text.split_once(':')) {
+            Some((noun, verb)) if n == 1 && !noun.starts_with('-') => out.extend([noun.into(), verb.into()]),
+            _ => out.push(argument),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_the_first_argument_is_split() {
+        let split = |words: &[&str]| split_colon(words.iter().map(OsString::from));
+        assert_eq!(split(&["td", "app:deploy", "a:b"]), ["td", "app", "deploy", "a:b"]);
+        assert_eq!(split(&["td", "--gateway=https://x", "app"]), ["td", "--gateway=https://x", "app"]);
+        assert_eq!(split(&["td"]), ["td"]);
+    }
+}

@@ -1,0 +1,20 @@
+//! `td app create`.
+
+use magrathea_core::api::{AppInfo, CreateApp};
+
+use super::Named;
+use crate::context::{Context, locate};
+use crate::exit::{Exit, Failure};
+
+pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
+    let name = match &named.name {
+        Some(name) => context.app(Some(name))?,
+        None => context.app_of_folder(&locate(".".as_ref())?)?,
+    };
+    let body = CreateApp { name: name.to_string() };
+    let answer = context.client()?.post(&["apps"], &body).await?;
+    context.show(answer, |printer, app: AppInfo| {
+        printer.data(&app.name);
+        printer.note(format!("made the app {}; deploy it: td app deploy --app {}", app.name, app.name));
+    })
+}

@@ -1,0 +1,107 @@
+//! `td app deploy`.
+
+use std::time::{Duration, Instant};
+
+use magrathea_core::api::DeployInfo;
+use magrathea_core::units::Span;
+use uuid::Uuid;
+
+use super::Folder;
+use super::upload::upload;
+use crate::command::deploy::{print_running, print_summary};
+use crate::context::{Context, locate};
+use crate::exit::{Exit, Failure};
+use crate::follow::{End, follow};
+use crate::human;
+use crate::progress::{Events, Progress, Target};
+use crate::source::{self, Sent, Version};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    version: Version,
+    /// Wait this long for another deploy of the instance to end; without it td refuses at once
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "5m")]
+    wait: Option<Span>,
+    /// Return as soon as the source is received
+    #[arg(long, conflicts_with_all = ["events", "timeout"])]
+    no_wait: bool,
+    /// Leave the deploy to itself after this long, with exit code 7
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    timeout: Span,
+    /// Print the deploy's events on stdout as they come, one JSON object per line
+    #[arg(long, conflicts_with = "json")]
+    events: bool,
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    let folder = locate(arguments.folder.path())?;
+    let app = context.app_of_folder(&folder)?;
+    let client = context.client()?;
+    let mut source = source::choose(&folder, arguments.version)?;
+    source.info.label = context.globals.label.clone();
+    source.info.create = true;
+    source.info.idempotency_key = Some(Uuid::now_v7().to_string());
+    source.info.wait = arguments.wait.map(|wait| u32::try_from(wait.0.as_secs().max(1)).unwrap_or(u32::MAX));
+
+    let mut progress = Progress::new(context.printer, Target::Progress);
+    let sent = Sent::default();
+    let uploading = progress.uploading(sent.clone());
+    let segments = ["apps", app.as_str(), "deploys"];
+    let deploy: DeployInfo = upload(&client, &segments, &source.kind, &source.info, &sent).await?;
+    drop(uploading);
+    progress.done("send", begun.elapsed(), &format!("{}, {}", source.describe(), human::size(sent.bytes())));
+    let uncommitted = source.count_uncommitted();
+    if uncommitted > 0 {
+        let changes = human::count(uncommitted, "uncommitted change");
+        progress.warning(&format!("{changes} left out: the commit is deployed; --dirty sends the working tree"));
+    }
+
+    if arguments.no_wait {
+        progress.finish();
+        print_running(context.printer, deploy.id, "received");
+        return context.show(serde_json::to_value(&deploy)?, |printer, deploy: DeployInfo| {
+            printer.data(deploy.id.to_string());
+        });
+    }
+    let deadline = tokio::time::Instant::now() + arguments.timeout.0;
+    let end = if arguments.events {
+        follow(&client, deploy.id, Some(deadline), &mut Events(context.printer)).await
+    } else {
+        follow(&client, deploy.id, Some(deadline), &mut progress).await
+    };
+    progress.finish();
+    match end? {
+        End::Finished(deploy) => Ok(report(context, arguments, &deploy, &progress, begun.elapsed())),
+        End::TimedOut => {
+            print_running(context.printer, deploy.id, &format!("{} are over", arguments.timeout));
+            Ok(Exit::Running)
+        }
+        End::Detached => {
+            print_running(context.printer, deploy.id, "\ndetached");
+            Ok(Exit::Running)
+        }
+    }
+}
+
+fn report(
+    context: &Context<'_>,
+    arguments: &Arguments,
+    deploy: &DeployInfo,
+    progress: &Progress<'_>,
+    took: Duration,
+) -> Exit {
+    let exit = Exit::of_deploy(deploy);
+    print_summary(context.printer, deploy, progress, Some(took));
+    if context.globals.json {
+        context.printer.json(deploy);
+    } else if exit == Exit::Done && !arguments.events {
+        for url in &deploy.urls {
+            context.printer.data(url);
+        }
+    }
+    exit
+}

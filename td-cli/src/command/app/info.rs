@@ -1,0 +1,55 @@
+//! `td app info`.
+
+use jiff::Timestamp;
+use magrathea_core::api::{AppInfo, InstanceInfo};
+
+use super::Named;
+use crate::client::Query;
+use crate::command::instances::describe_serving;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::human;
+use crate::printer::{Look, Printer, clean};
+
+pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
+    let name = context.app(named.name.as_deref())?;
+    let answer = context.client()?.get(&["apps", name.as_str()], &Query::new()).await?;
+    let label = context.globals.label.as_ref();
+    context.show(answer, |printer, app: AppInfo| {
+        let now = Timestamp::now();
+        let age = human::age(app.created, now);
+        printer.data(format!("{}, of {}, made {age} ago", app.name, app.organisation));
+        for instance in app.instances.iter().filter(|i| label.is_none_or(|label| *label == i.label)) {
+            print_instance(printer, instance, now);
+        }
+        if app.instances.is_empty() {
+            printer.note("it lives nowhere yet; deploy it: td app deploy");
+        }
+    })
+}
+
+fn print_instance(printer: &Printer, instance: &InstanceInfo, now: Timestamp) {
+    let title = format!("{} on {}", instance.label, instance.cluster);
+    printer.data(format!("\n{}", printer.on_stdout(Look::Bold, &title)));
+    printer.data(format!("  state    {}", instance.state));
+    printer.data(format!("  serves   {}", describe_serving(instance.serving.as_ref())));
+    if let Some(release) = &instance.release {
+        let age = human::age(release.created, now);
+        printer.data(format!("  release  {}, {}, {age} ago", release.number, human::size(release.size)));
+        if let Some(commit) = &release.commit {
+            let short = commit.get(..7).unwrap_or(commit);
+            let message = release.message.as_deref().unwrap_or_default();
+            printer.data(format!("  commit   {} {}", clean(short), clean(message)).trim_end());
+        }
+    }
+    for url in &instance.urls {
+        printer.data(format!("  url      {url}"));
+    }
+    for replica in instance.serving.iter().flat_map(|serving| &serving.replicas) {
+        let container = replica.container.get(..12).unwrap_or(&replica.container);
+        printer.data(format!("  replica  {container} at {}, {}", replica.address, replica.state));
+    }
+    if let Some(deploy) = instance.deploy {
+        printer.data(format!("  deploy   {deploy} is under way"));
+    }
+}

@@ -1,0 +1,154 @@
+//! `td app init`: a first magrathea.yml for what the folder holds.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use magrathea_buildpacks::{Recipe, Tree, plan_build};
+use magrathea_core::manifest::{self, Sections};
+use magrathea_core::names::AppName;
+use serde_json::json;
+
+use super::Folder;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::source::read_tree;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+    /// Replace a magrathea.yml that is already there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let folder = arguments.folder.path();
+    let folder = folder.canonicalize().with_context(|| format!("{} cannot be opened", folder.display()))?;
+    let app = match &context.globals.app {
+        Some(_) => context.app(None)?,
+        None => name_of(&folder)?,
+    };
+    let tree = read_tree(&folder)?;
+    let recipe = plan_build(&tree, &Sections::default())
+        .map_err(|error| Failure { hint: error.hint.clone(), ..Failure::new(Exit::Failed, error) })?;
+    let text = render(&app, &recipe, &tree);
+    let path = folder.join(manifest::FILE_NAME);
+    write(&path, &text, arguments.force)?;
+    if context.globals.json {
+        context
+            .printer
+            .json(&json!({"file": path, "app": app, "buildpack": recipe.buildpack, "reason": recipe.reason}));
+    } else {
+        context.printer.data(path.display().to_string());
+    }
+    for warning in &recipe.warnings {
+        context.printer.warning(warning);
+    }
+    context.printer.note(format!("found {}: {}", recipe.buildpack, recipe.reason));
+    context.printer.note("next: read the file, then `td app validate`, `git commit`, `td app deploy`");
+    Ok(Exit::Done)
+}
+
+/// The folder's name made into an app's.
+fn name_of(folder: &Path) -> Result<AppName, Failure> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let words: Vec<_> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.join("-").parse().map_err(|error| Failure::new(Exit::Usage, error).hint("name the app with --app NAME"))
+}
+
+fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    // `create_new` also refuses what another program made a moment ago, and a link to elsewhere.
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Failure::usage(format!("{} is already there", path.display())).hint("--force replaces it"));
+        }
+        file => file.with_context(|| format!("{} cannot be written", path.display()))?,
+    };
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+/// The file's text; pure, so that every kind of app is a test.
+fn render(app: &AppName, recipe: &Recipe, tree: &Tree) -> String {
+    let Recipe { buildpack, reason, root, .. } = recipe;
+    let mut text = format!(
+        "# Every key: docs/reference/magrathea.yml.md\napp: {app}\n\nbuild:\n  buildpack: {buildpack}  # {reason}\n"
+    );
+    if root != "." {
+        text.push_str(&format!("\napp_layer:\n  root: {root}  # the folder that is served\n"));
+    }
+    let wordpress = tree.files.contains("wp-includes/version.php");
+    if wordpress {
+        text.push_str(WORDPRESS);
+    } else {
+        let comment = if buildpack == "static" || uses_database(tree) { "" } else { "# " };
+        if buildpack != "static" {
+            text.push_str(&format!(
+                "\n{comment}db: {{mysql: {{}}}}  # a database of its own; DATABASE_URL says where\n"
+            ));
+        }
+        text.push_str(STORAGE);
+    }
+    text.push_str(&format!("# routing: {{domains: [{app}.example]}}  # else a name below the cluster's domain\n"));
+    text.push_str("# secrets: [SMTP_PASSWORD]  # values are set with: td config set SMTP_PASSWORD\n");
+    text
+}
+
+const STORAGE: &str =
+    "# storage: {writable: {uploads: {kind: shared}}}  # survives deploys; every other path is read-only\n";
+const WORDPRESS: &str = "
+db: {mysql: {}}
+storage:
+  writable:
+    wp-content/uploads: {kind: shared}
+
+";
+
+/// Whether composer.json names something that talks to MySQL.
+fn uses_database(tree: &Tree) -> bool {
+    const SIGNS: [&str; 4] = ["ext-mysqli", "ext-pdo_mysql", "laravel/framework", "doctrine/dbal"];
+    tree.texts.get("composer.json").is_some_and(|text| SIGNS.iter().any(|sign| text.contains(sign)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_it_writes_validates() {
+        for (files, composer, root) in [
+            (vec!["index.php"], None, "."),
+            (vec!["web/index.php", "composer.json"], Some(r#"{"require": {"ext-mysqli": "*"}}"#), "web"),
+            (vec!["index.php", "wp-includes/version.php"], None, "."),
+            (vec!["index.html"], None, "."),
+        ] {
+            let tree = Tree {
+                files: files.iter().map(|file| (*file).to_owned()).collect(),
+                texts: composer.map(|text| ("composer.json".to_owned(), text.to_owned())).into_iter().collect(),
+            };
+            let recipe = plan_build(&tree, &Sections::default()).unwrap();
+            let text = render(&"blog".parse().unwrap(), &recipe, &tree);
+            let (manifest, findings) = manifest::parse_manifest(manifest::FILE_NAME, &text).unwrap();
+            assert_eq!(manifest.app.unwrap().as_str(), "blog");
+            assert!(findings.0.is_empty(), "{findings}\n{text}");
+            assert_eq!(manifest.labels.len(), 1);
+            assert_eq!(root, recipe.root);
+        }
+    }
+
+    #[test]
+    fn folder_names_become_app_names() {
+        for (folder, app) in [("/srv/My Shop", Some("my-shop")), ("/a/blog_2", Some("blog-2")), ("/a/42", None)] {
+            assert_eq!(name_of(Path::new(folder)).ok().as_ref().map(AppName::as_str), app, "{folder}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `td app list`.
+
+use magrathea_core::api::AppInfo;
+
+use crate::client::Query;
+use crate::command::instances;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::table;
+
+pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
+    let answer = context.client()?.get(&["apps"], &Query::new()).await?;
+    context.show(answer, |printer, apps: Vec<AppInfo>| {
+        if apps.is_empty() {
+            printer.note("no apps yet; deploy one: td app deploy");
+            return;
+        }
+        let label = context.globals.label.as_ref();
+        let rows = apps.iter().flat_map(|app| {
+            let here = app.instances.iter().filter(|i| label.is_none_or(|label| *label == i.label));
+            let nowhere = (app.instances.is_empty() && label.is_none()).then(|| {
+                let dash = || "-".to_owned();
+                [app.name.clone(), dash(), dash(), "empty".into(), dash(), dash()]
+            });
+            here.map(instances::row).chain(nowhere)
+        });
+        table::print(printer, instances::HEADER, rows);
+    })
+}

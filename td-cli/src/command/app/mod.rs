@@ -1,0 +1,78 @@
+//! `td app …`.
+
+mod create;
+mod deploy;
+mod destroy;
+mod info;
+mod init;
+mod list;
+mod open;
+mod plan;
+mod upload;
+mod validate;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write a magrathea.yml for what the folder holds
+    Init(init::Arguments),
+    /// Check magrathea.yml; needs no gateway
+    #[command(after_help = "With `--label` it prints what the label comes to and where each value is from.")]
+    Validate(validate::Arguments),
+    /// Show what a deploy would add, change and remove
+    Plan(plan::Arguments),
+    /// Make an app without deploying it
+    Create(Named),
+    /// Deploy the HEAD commit, or a folder that is in no git repository
+    #[command(after_help = "The first deploy makes the app. Ctrl-C detaches; the deploy goes on.")]
+    Deploy(deploy::Arguments),
+    /// List apps and where they live
+    List,
+    /// Show an app's instances: URL, state, release, what serves
+    Info(Named),
+    /// Print an instance's URL and open it in the browser, if there is one
+    Open(Named),
+    /// Take an app away with its data, or with --label one instance
+    Destroy(destroy::Arguments),
+}
+
+/// An app, named or the one of the working folder.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// The app; as --app
+    #[arg(value_name = "APP")]
+    name: Option<String>,
+}
+
+/// A folder with an app in it.
+#[derive(Debug, clap::Args)]
+pub struct Folder {
+    /// The app's folder; the working folder, or its nearest parent with a magrathea.yml in the same git repository
+    #[arg(value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+}
+
+pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(arguments) => init::run(context, &arguments),
+        Command::Validate(arguments) => validate::run(context, &arguments),
+        Command::Plan(arguments) => plan::run(context, &arguments).await,
+        Command::Create(named) => create::run(context, &named).await,
+        Command::Deploy(arguments) => deploy::run(context, &arguments).await,
+        Command::List => list::run(context).await,
+        Command::Info(named) => info::run(context, &named).await,
+        Command::Open(named) => open::run(context, &named).await,
+        Command::Destroy(arguments) => destroy::run(context, &arguments).await,
+    }
+}

@@ -1,0 +1,126 @@
+//! `td app validate`: everything that can be known without a gateway.
+
+use std::collections::BTreeMap;
+
+use magrathea_buildpacks::{Recipe, plan_build};
+use magrathea_core::api::PlannedValue;
+use magrathea_core::diagnostics::Diagnostics;
+use magrathea_core::manifest::{self, Manifest, Resolved};
+use serde::Serialize;
+
+use super::{Folder, values};
+use crate::context::{Context, locate, read_manifest};
+use crate::exit::{Exit, Failure};
+use crate::human;
+use crate::source::read_tree;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+    /// With --label, show every value, defaults as well
+    #[arg(long)]
+    values: bool,
+}
+
+/// What --json prints.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    valid: bool,
+    diagnostics: Diagnostics,
+    /// Why a label cannot be built, by label.
+    build: BTreeMap<String, String>,
+    labels: BTreeMap<String, Label>,
+}
+
+#[derive(Debug, Serialize)]
+struct Label {
+    cluster: Option<String>,
+    branch: Option<String>,
+    buildpack: String,
+    reason: String,
+    values: Vec<PlannedValue>,
+}
+
+pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let folder = locate(arguments.folder.path())?;
+    let text = read_manifest(&folder)?;
+    let parsed = match &text {
+        Some(text) => manifest::parse_manifest(manifest::FILE_NAME, text),
+        None => Ok((manifest::default_manifest(), Diagnostics::default())),
+    };
+    let (manifest, warnings) = match parsed {
+        Ok(parsed) => parsed,
+        Err(diagnostics) => return Ok(refuse(context, diagnostics)),
+    };
+    let labels = chosen(&manifest, context.globals.label.as_deref())?;
+    let tree = read_tree(&folder)?;
+    let mut report = Report { diagnostics: warnings, ..Report::default() };
+    for resolved in labels {
+        let label = resolved.label.to_string();
+        match plan_build(&tree, &resolved.sections) {
+            Ok(recipe) => drop(report.labels.insert(label, describe(resolved, recipe)?)),
+            Err(error) => {
+                let hint = error.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+                report.build.insert(label, format!("{}{hint}", error.message));
+            }
+        }
+    }
+    report.valid = report.build.is_empty();
+    if context.globals.json {
+        context.printer.json(&report);
+    } else {
+        print(context, arguments, &report, text.is_some());
+    }
+    Ok(if report.valid { Exit::Done } else { Exit::ManifestInvalid })
+}
+
+fn refuse(context: &Context<'_>, diagnostics: Diagnostics) -> Exit {
+    if context.globals.json {
+        context.printer.json(&Report { diagnostics, ..Report::default() });
+        return Exit::ManifestInvalid;
+    }
+    let errors = diagnostics.0.iter().filter(|d| d.severity == magrathea_core::diagnostics::Severity::Error).count();
+    context.printer.diagnostics(&diagnostics);
+    context.printer.message(format!("\nmagrathea.yml has {}", human::count(errors, "error")));
+    Exit::ManifestInvalid
+}
+
+fn chosen<'m>(manifest: &'m Manifest, label: Option<&str>) -> Result<Vec<&'m Resolved>, Failure> {
+    let Some(label) = label else { return Ok(manifest.labels.values().collect()) };
+    let found = manifest.labels.values().find(|resolved| resolved.label.as_str() == label);
+    found.map(|resolved| vec![resolved]).ok_or_else(|| {
+        let labels: Vec<_> = manifest.labels.keys().map(|label| label.as_str()).collect();
+        Failure::usage(format!("magrathea.yml has no label {label}")).hint(format!("it has: {}", labels.join(", ")))
+    })
+}
+
+fn describe(resolved: &Resolved, recipe: Recipe) -> Result<Label, Failure> {
+    Ok(Label {
+        cluster: resolved.cluster.as_ref().map(ToString::to_string),
+        branch: resolved.branch.clone(),
+        buildpack: recipe.buildpack,
+        reason: recipe.reason,
+        values: values::list(resolved)?,
+    })
+}
+
+fn print(context: &Context<'_>, arguments: &Arguments, report: &Report, has_file: bool) {
+    let printer = context.printer;
+    printer.diagnostics(&report.diagnostics);
+    for (label, error) in &report.build {
+        printer.message(format!("error: label {label}: {error}"));
+    }
+    if context.globals.label.is_some() {
+        for label in report.labels.values() {
+            values::print(printer, &label.values, arguments.values);
+        }
+    }
+    if report.valid {
+        printer.note(if has_file { "magrathea.yml is valid" } else { "no magrathea.yml: the defaults hold" });
+        for (name, label) in &report.labels {
+            let cluster = label.cluster.as_deref().unwrap_or("the gateway's only cluster");
+            printer.note(format!("  {name} on {cluster}: {} ({})", label.buildpack, label.reason));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! `td cert unset`.
+
+use crate::client::Query;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The certificate's name
+    name: String,
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    context.client()?.delete(&["certificates", &arguments.name], &Query::new()).await?;
+    context.printer.note(format!("unset the certificate {}", arguments.name));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,28 @@
+//! `td cluster list`.
+
+use magrathea_core::api::ClusterInfo;
+
+use crate::client::Query;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+use crate::table::{self, or_dash};
+
+pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
+    let answer = context.client()?.get(&["clusters"], &Query::new()).await?;
+    context.show(answer, |printer, clusters: Vec<ClusterInfo>| print(printer, &clusters))
+}
+
+/// A table of clusters.
+pub fn print(printer: &Printer, clusters: &[ClusterInfo]) {
+    let rows = clusters.iter().map(|cluster| {
+        let connected = cluster.nodes.iter().filter(|node| node.state == "connected").count();
+        [
+            cluster.name.clone(),
+            or_dash(cluster.domain.as_ref()),
+            format!("{connected}/{}", cluster.nodes.len()),
+            cluster.instances.to_string(),
+        ]
+    });
+    table::print(printer, ["CLUSTER", "DOMAIN", "NODES", "INSTANCES"], rows);
+}

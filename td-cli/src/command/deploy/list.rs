@@ -1,0 +1,60 @@
+//! `td deploy list`.
+
+use jiff::Timestamp;
+use magrathea_core::api::{DeployInfo, DeployStatus};
+
+use crate::client::Query;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::human;
+use crate::printer::Printer;
+use crate::table::{self, or_dash};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many deploys
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+    limit: usize,
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let app = context.app(None)?;
+    let query: Query = vec![("limit".into(), arguments.limit.to_string())];
+    let answer = context.client()?.get(&["apps", app.as_str(), "deploys"], &query).await?;
+    let label = context.globals.label.clone();
+    context.show(answer, |printer, mut deploys: Vec<DeployInfo>| {
+        deploys.retain(|deploy| label.as_ref().is_none_or(|label| *label == deploy.label));
+        deploys.truncate(arguments.limit);
+        print(printer, &deploys);
+    })
+}
+
+/// A table of deploys.
+pub fn print(printer: &Printer, deploys: &[DeployInfo]) {
+    let now = Timestamp::now();
+    let rows = deploys.iter().map(|deploy| {
+        let took = deploy.finished.map(|end| human::duration(end.duration_since(deploy.created).unsigned_abs()));
+        [
+            deploy.id.to_string(),
+            format!("{}/{}", deploy.app, deploy.label),
+            or_dash(deploy.release),
+            describe_status(deploy),
+            human::age(deploy.created, now),
+            or_dash(took),
+            deploy.person.clone(),
+        ]
+    });
+    table::print(printer, ["ID", "INSTANCE", "RELEASE", "STATUS", "AGE", "TOOK", "BY"], rows);
+}
+
+/// As in `succeeded`, `running (build)` or `failed (health)`.
+pub fn describe_status(deploy: &DeployInfo) -> String {
+    let phase = deploy.failure.as_ref().map_or(deploy.phase, |failure| failure.phase);
+    match deploy.status {
+        DeployStatus::Waiting => "waiting".into(),
+        DeployStatus::Succeeded => "succeeded".into(),
+        DeployStatus::Cancelled => "cancelled".into(),
+        DeployStatus::Running => format!("running ({phase})"),
+        DeployStatus::Failed => format!("failed ({phase})"),
+    }
+}

@@ -1,0 +1,35 @@
+//! `td deploy log`: what a deploy said, and what it says while it runs. It ends with the deploy's own exit code, so
+//! it is also how a script waits for one.
+
+use super::{Which, print_running, print_summary};
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::follow::{End, follow};
+use crate::progress::{Events, Progress, Target};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    which: Which,
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let client = context.client()?;
+    let id = arguments.which.find(context, &client).await?;
+    let mut progress = Progress::new(context.printer, Target::Data);
+    let end = if context.globals.json {
+        follow(&client, id, None, &mut Events(context.printer)).await?
+    } else {
+        follow(&client, id, None, &mut progress).await?
+    };
+    match end {
+        End::Finished(deploy) => {
+            print_summary(context.printer, &deploy, &progress, None);
+            Ok(Exit::of_deploy(&deploy))
+        }
+        End::TimedOut | End::Detached => {
+            print_running(context.printer, id, "detached");
+            Ok(Exit::Running)
+        }
+    }
+}

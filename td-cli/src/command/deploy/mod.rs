@@ -1,0 +1,62 @@
+//! `td deploy …`: deploys that run and that were.
+
+mod cancel;
+mod info;
+mod list;
+mod log;
+mod result;
+
+pub use list::print;
+pub use result::{print_running, print_summary};
+
+use magrathea_core::api::DeployInfo;
+use uuid::Uuid;
+
+use crate::client::{Client, Query};
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the app's deploys, newest first
+    List(list::Arguments),
+    /// Show a deploy
+    Info(Which),
+    /// Print a deploy's phases and log; follow it while it runs
+    #[command(after_help = "It ends with the deploy's own exit code.")]
+    Log(log::Arguments),
+    /// Stop a deploy before its cut-over; what served before serves on
+    Cancel(Which),
+}
+
+/// A deploy.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// The deploy's id; the app's newest deploy when absent
+    #[arg(value_name = "ID")]
+    id: Option<Uuid>,
+}
+
+pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::List(arguments) => list::run(context, &arguments).await,
+        Command::Info(which) => info::run(context, &which).await,
+        Command::Log(arguments) => log::run(context, &arguments).await,
+        Command::Cancel(which) => cancel::run(context, &which).await,
+    }
+}
+
+impl Which {
+    async fn find(&self, context: &Context<'_>, client: &Client) -> Result<Uuid, Failure> {
+        if let Some(id) = self.id {
+            return Ok(id);
+        }
+        let app = context.app(None)?;
+        let deploys: Vec<DeployInfo> = client.get(&["apps", app.as_str(), "deploys"], &Query::new()).await?;
+        let label = context.globals.label.as_ref();
+        let newest = deploys.iter().filter(|d| label.is_none_or(|label| *label == d.label)).max_by_key(|d| d.created);
+        newest.map(|deploy| deploy.id).ok_or_else(|| {
+            Failure::say(Exit::Failed, format!("{app} was never deployed")).hint("deploy it: td app deploy")
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! One file per command. Each takes what was typed, asks the gateway, and prints.
+
+pub mod app;
+pub mod cert;
+pub mod cluster;
+pub mod completions;
+pub mod config;
+pub mod deploy;
+mod instances;
+pub mod man;
+mod reference;
+mod status;
+pub mod timeline;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+
+pub async fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
+    let context = Context { globals: cli.globals, printer };
+    match cli.command {
+        Command::App(command) => app::run(&context, command).await,
+        Command::Deploy(command) => deploy::run(&context, command).await,
+        Command::Config(command) => config::run(&context, command).await,
+        Command::Cert(command) => cert::run(&context, command).await,
+        Command::Cluster(command) => cluster::run(&context, command).await,
+        Command::Status => status::run(&context).await,
+        Command::Timeline(arguments) => timeline::run(&context, &arguments).await,
+        Command::Completions(arguments) => completions::run(&context, &arguments),
+        Command::Man(arguments) => man::run(&context, &arguments),
+        Command::Reference => reference::run(&context),
+    }
+}

@@ -1,0 +1,146 @@
+//! What every command starts from: the options, the printer, and which app is meant.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use magrathea_core::manifest;
+use magrathea_core::names::AppName;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli::Globals;
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+use crate::settings;
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub globals: Globals,
+    pub printer: &'a Printer,
+}
+
+impl Context<'_> {
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&settings::load_credentials(&self.globals)?)
+    }
+
+    /// The app that `name`, --app, TD_APP or the nearest magrathea.yml names.
+    pub fn app(&self, name: Option<&str>) -> Result<AppName, Failure> {
+        let said = name.or(self.globals.app.as_deref()).filter(|name| !name.is_empty());
+        if let Some(name) = said {
+            return name.parse().map_err(|error| Failure::new(Exit::Usage, error));
+        }
+        app_of_manifest(&locate(Path::new("."))?)?.ok_or_else(|| {
+            Failure::usage("no app is named")
+                .hint("say --app NAME, or run td in a folder whose magrathea.yml has `app:`")
+        })
+    }
+
+    /// As [`Context::app`] for what makes an app: the folder's own name is the last resort.
+    pub fn app_of_folder(&self, folder: &Path) -> Result<AppName, Failure> {
+        if self.globals.app.as_deref().is_some_and(|name| !name.is_empty()) {
+            return self.app(None);
+        }
+        if let Some(app) = app_of_manifest(folder)? {
+            return Ok(app);
+        }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.parse().map_err(|error| {
+            Failure::new(Exit::Usage, error)
+                .hint("the folder's name is taken as the app's; say --app NAME, or write `app: NAME` in magrathea.yml")
+        })
+    }
+
+    /// Prints the API's own object with --json, else what `render` makes of it.
+    pub fn show<T: DeserializeOwned>(&self, answer: Value, render: impl FnOnce(&Printer, T)) -> Result<Exit, Failure> {
+        if self.globals.json {
+            self.printer.json(&answer);
+        } else {
+            let typed = serde_json::from_value(answer).context("the gateway's answer was not understood")?;
+            render(self.printer, typed);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The app's folder: the nearest one from `start` up to the git repository's root that has a magrathea.yml, else
+/// `start`. Outside a repository no parent is looked at.
+pub fn locate(start: &Path) -> Result<PathBuf, Failure> {
+    let start = start.canonicalize().with_context(|| format!("{} cannot be opened", start.display()))?;
+    if !start.is_dir() {
+        return Err(Failure::usage(format!("{} is not a folder", start.display())));
+    }
+    let repository = start.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&start);
+    let has_manifest = |folder: &&Path| folder.join(manifest::FILE_NAME).is_file();
+    let found = start.ancestors().take_while(|folder| folder.starts_with(repository)).find(has_manifest);
+    Ok(found.unwrap_or(&start).to_owned())
+}
+
+/// The text of a folder's magrathea.yml.
+pub fn read_manifest(folder: &Path) -> Result<Option<String>, Failure> {
+    let path = folder.join(manifest::FILE_NAME);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let error = anyhow::Error::from(error).context(format!("{} cannot be read", path.display()));
+            Err(Failure::new(Exit::ManifestInvalid, error))
+        }
+    }
+}
+
+fn app_of_manifest(folder: &Path) -> Result<Option<AppName>, Failure> {
+    let Some(text) = read_manifest(folder)? else { return Ok(None) };
+    match manifest::parse_manifest(manifest::FILE_NAME, &text) {
+        Ok((manifest, _)) => Ok(manifest.app),
+        Err(diagnostics) => match app_line(&text) {
+            // A mistake elsewhere in the file is for the command that reads the rest to report.
+            Some(app) => Ok(Some(app)),
+            None => {
+                let failure = Failure::say(Exit::ManifestInvalid, "magrathea.yml does not say which app this is");
+                Err(Failure { diagnostics: Some(diagnostics), ..failure })
+            }
+        },
+    }
+}
+
+/// The name in a line `app: NAME`.
+fn app_line(text: &str) -> Option<AppName> {
+    let value = text.lines().find_map(|line| line.strip_prefix("app:"))?;
+    let value = value.split_once(" #").map_or(value, |(value, _)| value);
+    value.trim().trim_matches(['"', '\'']).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_app_is_read_from_a_broken_file() {
+        for (text, app) in [
+            ("app: blog\nnonsense: [", Some("blog")),
+            ("app: 'blog' # ours", Some("blog")),
+            ("labels: {}\napp: \"shop-2\"", Some("shop-2")),
+            ("x: {app: blog}", None),
+            ("app: Not A Name", None),
+        ] {
+            assert_eq!(app_line(text).as_ref().map(AppName::as_str), app, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parents_are_searched_up_to_the_repository() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let deep = root.join("repository/app/web/css");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(root.join(manifest::FILE_NAME), "").unwrap();
+        assert_eq!(locate(&deep).unwrap(), deep);
+        std::fs::create_dir(root.join("repository/.git")).unwrap();
+        assert_eq!(locate(&deep).unwrap(), deep);
+        std::fs::write(root.join("repository/app").join(manifest::FILE_NAME), "").unwrap();
+        assert_eq!(locate(&deep).unwrap(), root.join("repository/app"));
+    }
+}

@@ -1,0 +1,133 @@
+//! How a command ends: its exit code, and for a failure what the person is told.
+
+use std::process::ExitCode;
+
+use magrathea_core::api::{DeployInfo, DeployStatus, ErrorBody};
+use magrathea_core::diagnostics::Diagnostics;
+
+/// The exit codes, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// It failed; what served before serves on.
+    Failed = 1,
+    Usage = 2,
+    ManifestInvalid = 3,
+    BuildFailed = 4,
+    NotAllowed = 5,
+    Locked = 6,
+    /// The time given was over before the deploy was, or the person detached; it goes on.
+    Running = 7,
+    RolledBack = 8,
+    Unreachable = 9,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// How a deploy ended.
+    pub fn of_deploy(deploy: &DeployInfo) -> Self {
+        match (deploy.status, &deploy.failure) {
+            (DeployStatus::Succeeded, _) => Exit::Done,
+            (DeployStatus::Waiting | DeployStatus::Running, _) => Exit::Running,
+            (_, Some(failure)) => Exit::of_code(&failure.code),
+            (_, None) => Exit::Failed,
+        }
+    }
+
+    /// What an error code of the API comes to.
+    fn of_code(code: &str) -> Self {
+        match code {
+            "manifest_invalid" => Exit::ManifestInvalid,
+            "build_failed" => Exit::BuildFailed,
+            "unauthorized" | "unauthenticated" | "forbidden" | "not_allowed" => Exit::NotAllowed,
+            "locked" => Exit::Locked,
+            "rolled_back" => Exit::RolledBack,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub error: anyhow::Error,
+    pub hint: Option<String>,
+    /// Names the request in the gateway's log.
+    pub request: Option<String>,
+    /// Findings in magrathea.yml.
+    pub diagnostics: Option<Diagnostics>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Failure { exit, error: error.into(), hint: None, request: None, diagnostics: None }
+    }
+
+    /// A failure told in one sentence.
+    pub fn say(exit: Exit, message: impl Into<String>) -> Self {
+        Failure::new(exit, anyhow::Error::msg(message.into()))
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure::say(Exit::Usage, message)
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The gateway's own error.
+    pub fn from_api(status: u16, body: ErrorBody) -> Self {
+        let exit = match (Exit::of_code(&body.code), status) {
+            (Exit::Failed, 401 | 403) => Exit::NotAllowed,
+            (Exit::Failed, 423) => Exit::Locked,
+            (exit, _) => exit,
+        };
+        Failure {
+            hint: body.hint,
+            request: Some(body.request).filter(|id| !id.is_empty()),
+            diagnostics: body.diagnostics,
+            ..Failure::say(exit, body.message)
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::new(Exit::Failed, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_errors_become_exit_codes() {
+        for (status, code, exit) in [
+            (401, "unauthenticated", Exit::NotAllowed),
+            (403, "anything", Exit::NotAllowed),
+            (409, "locked", Exit::Locked),
+            (423, "anything", Exit::Locked),
+            (422, "manifest_invalid", Exit::ManifestInvalid),
+            (404, "not_found", Exit::Failed),
+            (500, "internal", Exit::Failed),
+        ] {
+            let body = ErrorBody {
+                code: code.into(),
+                message: "m".into(),
+                hint: None,
+                request: "r".into(),
+                diagnostics: None,
+            };
+            assert_eq!(Failure::from_api(status, body).exit, exit, "{status} {code}");
+        }
+    }
+}

@@ -29,6 +29,7 @@ pub struct ErrorBody {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateApp {
     pub name: String,
 }
@@ -76,7 +77,7 @@ pub struct ReleaseInfo {
 /// Query of `POST /v1/apps/{app}/deploys` and `POST /v1/apps/{app}/plan`; the body is the source, a tar compressed
 /// with zstd (`application/zstd`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SourceInfo {
     /// The label to deploy; the branch's, or the only one, when absent.
@@ -350,6 +351,7 @@ pub struct ConfigEntry {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SetConfig {
     pub value: String,
     #[serde(default)]
@@ -357,6 +359,7 @@ pub struct SetConfig {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SetCertificate {
     /// PEM, leaf first.
     pub chain: String,
@@ -374,6 +377,7 @@ pub struct CertificateInfo {
 
 /// `POST /v1/enrol`: an agent shows its one-time token and asks for a certificate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Enrol {
     pub token: String,
     /// PEM certificate signing request; the key never leaves the node.
@@ -390,6 +394,31 @@ pub struct Enrolled {
     pub ca: String,
     /// `host:port` of the agent listener.
     pub connect: String,
+}
+
+/// A node's one-time token, told once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeToken {
+    pub cluster: String,
+    pub node: String,
+    pub token: String,
+    /// Seconds for which it is good.
+    pub lifetime: u32,
+}
+
+/// The person whose token it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    pub id: Uuid,
+    pub name: String,
+}
+
+/// Whether the gateway can work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub version: String,
+    /// Whether the database answers.
+    pub database: bool,
 }
 
 /// td's stored credentials for one gateway (`credentials.json` in its configuration directory, mode 0600).

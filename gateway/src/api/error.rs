@@ -126,7 +126,10 @@ impl ApiError {
 
 impl From<anyhow::Error> for ApiError {
     fn from(error: anyhow::Error) -> Self {
-        error.downcast::<ApiError>().unwrap_or_else(ApiError::internal)
+        match error.downcast::<ApiError>() {
+            Ok(error) => error,
+            Err(error) => error.downcast::<DbError>().map_or_else(ApiError::internal, ApiError::from),
+        }
     }
 }
 

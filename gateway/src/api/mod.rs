@@ -1,3 +1,20 @@
-//! The HTTP API.
+//! The HTTP API. Handlers are thin: they take typed input apart, call a service or a query, and answer.
 
+mod apps;
+mod auth;
+mod certificates;
+mod clusters;
+mod config;
+mod deploys;
+mod enrol;
 pub mod error;
+mod extract;
+mod respond;
+mod routes;
+mod throttle;
+pub mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use routes::{openapi, router};

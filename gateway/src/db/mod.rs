@@ -49,6 +49,13 @@ pub enum DbError {
     Value { column: &'static str, reason: String },
 }
 
+/// Beginning and committing a transaction are the driver's own, and so are their errors.
+impl From<tokio_postgres::Error> for crate::api::error::ApiError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        DbError::from(error).into()
+    }
+}
+
 impl DbError {
     /// Whether the named unique or foreign key constraint was violated.
     pub fn violates(&self, constraint: &str) -> bool {

@@ -5,6 +5,9 @@ use magrathea_core::names::{ClusterName, NodeName};
 use super::{Client, DbError};
 use crate::hub::NodeRef;
 
+/// How long a one-time token is good, in seconds.
+pub const TOKEN_SECONDS: u32 = 3600;
+
 /// What is known of a node that was enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolledNode {
@@ -21,13 +24,14 @@ fn node_ref(cluster: &str, node: &str) -> Result<NodeRef, DbError> {
     Ok(NodeRef { cluster, node })
 }
 
-/// Stores a one-time token's hash, good for an hour. Tokens that ran out are forgotten on the way.
+/// Stores a one-time token's hash. Tokens that ran out long ago are forgotten on the way.
 pub async fn insert_node_token(client: &impl Client, node: &NodeRef, hash: &[u8; 32]) -> Result<(), DbError> {
     client.execute("DELETE FROM node_tokens WHERE expires < now() - interval '1 day'", &[]).await?;
     client
         .execute(
-            "INSERT INTO node_tokens (hash, cluster, node, expires) VALUES ($1, $2, $3, now() + interval '1 hour')",
-            &[&hash.as_slice(), &node.cluster.as_str(), &node.node.as_str()],
+            "INSERT INTO node_tokens (hash, cluster, node, expires)
+             VALUES ($1, $2, $3, now() + make_interval(secs => $4))",
+            &[&hash.as_slice(), &node.cluster.as_str(), &node.node.as_str(), &f64::from(TOKEN_SECONDS)],
         )
         .await?;
     Ok(())

@@ -144,6 +144,17 @@ impl Hub {
         nodes.iter().filter(|(_, link)| link.session.is_some()).map(|(node, _)| node.clone()).collect()
     }
 
+    pub fn is_connected(&self, node: &NodeRef) -> bool {
+        self.nodes().get(node).is_some_and(|link| link.session.is_some())
+    }
+
+    /// Ends a node's connection, as when its certificate was replaced.
+    pub fn disconnect(&self, node: &NodeRef) {
+        if let Some(session) = self.nodes().get(node).and_then(|link| link.session.as_ref()) {
+            session.close();
+        }
+    }
+
     /// What happens to nodes from now on. A slow reader misses the oldest events.
     pub fn subscribe(&self) -> broadcast::Receiver<HubEvent> {
         self.inner.events.subscribe()

@@ -2,6 +2,7 @@
 //!
 //! Only the authority itself is on disk. The gateway's server certificate is made anew, with a new key, at each start.
 
+mod chain;
 mod identity;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+pub use self::chain::{ChainError, CheckedChain, check_chain};
 pub use self::identity::{Identity, read_identity};
 use crate::hub::NodeRef;
 

@@ -1,0 +1,195 @@
+//! Apps, their instances and the timeline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use magrathea_core::api::{AppInfo, CreateApp, InstanceInfo, TimelineEntry};
+use magrathea_core::names::{AppName, LabelName};
+use serde::Deserialize;
+
+use super::error::{ApiError, Code};
+use super::extract::{Json, Path, Query};
+use crate::actor::Actor;
+use crate::db::timeline::{self, NewEntry};
+use crate::db::{Client, apps, apps::App};
+use crate::engine;
+use crate::state::State;
+
+/// The app, or the error that there is none.
+pub async fn find(client: &impl Client, name: &AppName) -> Result<App, ApiError> {
+    apps::load_app(client, name).await?.ok_or_else(|| {
+        ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
+            .with_hint(format!("td app create {name} makes it, td app list lists all"))
+    })
+}
+
+fn info(app: App, instances: Vec<InstanceInfo>) -> AppInfo {
+    AppInfo {
+        id: app.id.0,
+        name: app.name.into(),
+        organisation: app.organisation,
+        created: app.created,
+        instances,
+    }
+}
+
+/// All apps.
+#[utoipa::path(get, path = "/v1/apps", tag = "apps", responses((status = 200, body = Vec<AppInfo>)))]
+pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<AppInfo>>, ApiError> {
+    let apps = apps::list_apps(&state.db.conn().await?).await?;
+    let mut instances: HashMap<String, Vec<InstanceInfo>> = HashMap::new();
+    for instance in engine::instance_infos(&state, None).await? {
+        instances.entry(instance.app.clone()).or_default().push(instance);
+    }
+    let infos = apps.into_iter().map(|app| {
+        let own = instances.remove(app.name.as_str()).unwrap_or_default();
+        info(app, own)
+    });
+    Ok(axum::Json(infos.collect()))
+}
+
+/// Makes an app.
+#[utoipa::path(post, path = "/v1/apps", tag = "apps", request_body = CreateApp,
+    responses((status = 201, body = AppInfo), (status = 409, description = "`name_taken`")))]
+pub async fn create(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Json(body): Json<CreateApp>,
+) -> Result<(StatusCode, axum::Json<AppInfo>), ApiError> {
+    let name: AppName = body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    let app = match apps::insert_app(&tx, &actor, &name).await {
+        Ok(app) => app,
+        Err(error) if error.violates(apps::NAME_TAKEN) => {
+            return Err(ApiError::new(Code::NameTaken, format!("there is an app {name} already")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let message = format!("app {name} was created");
+    timeline::append(&tx, entry(&actor, "app.created", &name, &message)).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, axum::Json(info(app, Vec::new()))))
+}
+
+fn entry<'a>(actor: &'a Actor, action: &'a str, app: &'a AppName, message: &'a str) -> NewEntry<'a> {
+    NewEntry { actor: Some(actor), action, app: Some(app.as_str()), message, ..NewEntry::default() }
+}
+
+/// One app.
+#[utoipa::path(get, path = "/v1/apps/{app}", tag = "apps", params(("app" = String, Path)),
+    responses((status = 200, body = AppInfo), (status = 404, description = "`app_not_found`")))]
+pub async fn show(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<AppName>,
+) -> Result<axum::Json<AppInfo>, ApiError> {
+    let app = find(&state.db.conn().await?, &name).await?;
+    Ok(axum::Json(info(app, engine::instance_infos(&state, Some(&name)).await?)))
+}
+
+/// What repeats the name of what is to be destroyed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Confirm {
+    confirm: Option<String>,
+}
+
+impl Confirm {
+    fn check(&self, name: &str) -> Result<(), ApiError> {
+        if self.confirm.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let error = ApiError::new(Code::ConfirmationMismatch, "this destroys data and was not confirmed");
+        Err(error.with_hint(format!("repeat the name: ?confirm={name}")))
+    }
+}
+
+/// Destroys an app with all its instances and their data.
+#[utoipa::path(delete, path = "/v1/apps/{app}", tag = "apps", params(("app" = String, Path), Confirm),
+    responses((status = 204), (status = 409, description = "`confirmation_mismatch` or `locked`")))]
+pub async fn destroy(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<AppName>,
+    Query(confirm): Query<Confirm>,
+) -> Result<StatusCode, ApiError> {
+    find(&state.db.conn().await?, &name).await?;
+    confirm.check(name.as_str())?;
+    engine::destroy_app(&state, &actor, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An app's instances.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances", tag = "apps", params(("app" = String, Path)),
+    responses((status = 200, body = Vec<InstanceInfo>), (status = 404, description = "`app_not_found`")))]
+pub async fn list_instances(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<AppName>,
+) -> Result<axum::Json<Vec<InstanceInfo>>, ApiError> {
+    find(&state.db.conn().await?, &name).await?;
+    Ok(axum::Json(engine::instance_infos(&state, Some(&name)).await?))
+}
+
+/// One instance.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}", tag = "apps",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 404, description = "`instance_not_found`")))]
+pub async fn show_instance(
+    Shared(state): Shared<Arc<State>>,
+    Path((name, label)): Path<(AppName, LabelName)>,
+) -> Result<axum::Json<InstanceInfo>, ApiError> {
+    find(&state.db.conn().await?, &name).await?;
+    let instances = engine::instance_infos(&state, Some(&name)).await?;
+    let instance = instances.into_iter().find(|instance| instance.label == label.as_str());
+    let missing = || ApiError::new(Code::InstanceNotFound, format!("{name} has no instance with the label {label}"));
+    Ok(axum::Json(instance.ok_or_else(missing)?))
+}
+
+/// Destroys an instance with its data.
+#[utoipa::path(delete, path = "/v1/apps/{app}/instances/{label}", tag = "apps",
+    params(("app" = String, Path), ("label" = String, Path), Confirm),
+    responses((status = 204), (status = 409, description = "`confirmation_mismatch` or `locked`")))]
+pub async fn destroy_instance(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((name, label)): Path<(AppName, LabelName)>,
+    Query(confirm): Query<Confirm>,
+) -> Result<StatusCode, ApiError> {
+    find(&state.db.conn().await?, &name).await?;
+    confirm.check(label.as_str())?;
+    engine::destroy_instance(&state, &actor, &name, &label).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which lines of the timeline.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TimelineQuery {
+    /// Of this app alone.
+    #[param(value_type = Option<String>)]
+    app: Option<AppName>,
+    /// At most so many, from 1 to 1000.
+    #[serde(default = "default_limit")]
+    limit: u16,
+}
+
+fn default_limit() -> u16 {
+    50
+}
+
+/// Who did what, newest first.
+#[utoipa::path(get, path = "/v1/timeline", tag = "apps", params(TimelineQuery),
+    responses((status = 200, body = Vec<TimelineEntry>)))]
+pub async fn timeline(
+    Shared(state): Shared<Arc<State>>,
+    Query(query): Query<TimelineQuery>,
+) -> Result<axum::Json<Vec<TimelineEntry>>, ApiError> {
+    if !(1..=1000).contains(&query.limit) {
+        return Err(ApiError::new(Code::QueryInvalid, "limit must be from 1 to 1000"));
+    }
+    Ok(axum::Json(timeline::list(&state.db.conn().await?, query.app.as_ref(), query.limit).await?))
+}

@@ -1,0 +1,101 @@
+//! Certificates for apps' domains.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use magrathea_core::api::{CertificateInfo, SetCertificate};
+
+use super::error::{ApiError, Code};
+use super::extract::{Json, Path};
+use crate::actor::Actor;
+use crate::db::certificates::{self, NewCertificate};
+use crate::db::timeline::{self, NewEntry};
+use crate::pki::check_chain;
+use crate::state::State;
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let inner = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+    if inner && name.len() <= 100 && name.starts_with(ends) && name.ends_with(ends) && !name.contains("..") {
+        return Ok(());
+    }
+    let rule = "a certificate's name has at most 100 lower-case letters, digits, hyphens and dots";
+    Err(ApiError::new(Code::NameInvalid, rule))
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::new(Code::CertificateNotFound, format!("there is no certificate {name}"))
+}
+
+/// All certificates.
+#[utoipa::path(get, path = "/v1/certificates", tag = "certificates",
+    responses((status = 200, body = Vec<CertificateInfo>)))]
+pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<CertificateInfo>>, ApiError> {
+    Ok(axum::Json(certificates::list_certificates(&state.db.conn().await?).await?))
+}
+
+/// One certificate.
+#[utoipa::path(get, path = "/v1/certificates/{name}", tag = "certificates", params(("name" = String, Path)),
+    responses((status = 200, body = CertificateInfo), (status = 404, description = "`certificate_not_found`")))]
+pub async fn show(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<axum::Json<CertificateInfo>, ApiError> {
+    check_name(&name)?;
+    let certificate = certificates::load_certificate(&state.db.conn().await?, &name).await?;
+    Ok(axum::Json(certificate.ok_or_else(|| missing(&name))?))
+}
+
+/// Stores a certificate with its key; one of the same name is replaced.
+#[utoipa::path(put, path = "/v1/certificates/{name}", tag = "certificates", request_body = SetCertificate,
+    params(("name" = String, Path)),
+    responses((status = 200, body = CertificateInfo), (status = 422, description = "`certificate_invalid`")))]
+pub async fn set(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<String>,
+    Json(body): Json<SetCertificate>,
+) -> Result<axum::Json<CertificateInfo>, ApiError> {
+    check_name(&name)?;
+    let checked = check_chain(&body.chain, &body.key, jiff::Timestamp::now())
+        .map_err(|error| ApiError::new(Code::CertificateInvalid, error.to_string()))?;
+    let new = NewCertificate {
+        name: &name,
+        chain: &checked.chain,
+        key: &checked.key,
+        subjects: &checked.subjects,
+        expires: checked.expires,
+    };
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    let info = certificates::upsert_certificate(&tx, &state.seal, &actor, &new).await?;
+    let message = format!("certificate {name} for {} was stored", info.subjects.join(", "));
+    append(&tx, &actor, "certificate.set", &message).await?;
+    tx.commit().await?;
+    Ok(axum::Json(info))
+}
+
+/// Forgets a certificate.
+#[utoipa::path(delete, path = "/v1/certificates/{name}", tag = "certificates", params(("name" = String, Path)),
+    responses((status = 204), (status = 404, description = "`certificate_not_found`")))]
+pub async fn remove(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    check_name(&name)?;
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    if !certificates::delete_certificate(&tx, &name).await? {
+        return Err(missing(&name));
+    }
+    append(&tx, &actor, "certificate.removed", &format!("certificate {name} was removed")).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn append(client: &impl crate::db::Client, actor: &Actor, action: &str, message: &str) -> Result<(), ApiError> {
+    let entry = NewEntry { actor: Some(actor), action, message, ..NewEntry::default() };
+    Ok(timeline::append(client, entry).await?)
+}

@@ -1,0 +1,130 @@
+//! All routes in one table, and the OpenAPI document made from their handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use super::error::{ApiError, Code};
+use super::throttle::Throttle;
+use super::{apps, auth, certificates, clusters, config, deploys, enrol, respond};
+use crate::state::State;
+
+/// The largest JSON body, in bytes. A source has limits of its own.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a request may take that neither carries a source nor waits for nodes.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// The API of a gateway.
+pub fn router(state: Arc<State>) -> Router {
+    let throttle = Arc::new(Throttle::default());
+
+    // Answered at once.
+    let quick = Router::new()
+        .route("/v1/apps", get(apps::list).post(apps::create))
+        .route("/v1/apps/{app}", get(apps::show))
+        .route("/v1/apps/{app}/deploys", get(deploys::list))
+        .route("/v1/apps/{app}/instances", get(apps::list_instances))
+        .route("/v1/apps/{app}/instances/{label}", get(apps::show_instance))
+        .route("/v1/apps/{app}/config", get(config::list))
+        .route("/v1/apps/{app}/config/{key}", put(config::set).delete(config::unset))
+        .route("/v1/deploys/{id}", get(deploys::show))
+        .route("/v1/deploys/{id}/cancel", post(deploys::cancel))
+        .route("/v1/certificates", get(certificates::list))
+        .route(
+            "/v1/certificates/{name}",
+            get(certificates::show).put(certificates::set).delete(certificates::remove),
+        )
+        .route("/v1/clusters", get(clusters::list))
+        .route("/v1/clusters/{cluster}", get(clusters::show))
+        .route("/v1/clusters/{cluster}/nodes/{node}/token", post(enrol::token))
+        .route("/v1/status", get(clusters::status))
+        .route("/v1/timeline", get(apps::timeline))
+        .route("/v1/whoami", get(enrol::whoami))
+        .layer(middleware::from_fn(time_limit));
+
+    // As long as a source takes to arrive, a deploy to run, or data to go.
+    let slow = Router::new()
+        .route("/v1/apps/{app}", delete(apps::destroy))
+        .route("/v1/apps/{app}/instances/{label}", delete(apps::destroy_instance))
+        .route("/v1/apps/{app}/deploys", post(deploys::submit))
+        .route("/v1/apps/{app}/plan", post(deploys::plan))
+        .route("/v1/deploys/{id}/events", get(deploys::events));
+
+    let protected = quick
+        .merge(slow)
+        .route_layer(middleware::from_fn_with_state((Arc::clone(&state), Arc::clone(&throttle)), auth::authenticate));
+
+    // The only doors that open without a token.
+    let public = Router::new()
+        .route("/healthz", get(clusters::health))
+        .route("/v1/openapi.json", get(async || Json(openapi())))
+        .route("/v1/enrol", post(enrol::enrol))
+        .layer(axum::Extension(throttle))
+        .layer(middleware::from_fn(time_limit));
+
+    protected
+        .merge(public)
+        .fallback(async || ApiError::new(Code::RouteNotFound, "this path is not part of the API"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(Code::MethodNotAllowed, "this path does not know this method")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(respond::Panicked))
+        .layer(middleware::from_fn(respond::finish))
+        .with_state(state)
+}
+
+async fn time_limit(request: Request, next: Next) -> Result<Response, ApiError> {
+    tokio::time::timeout(TIME_LIMIT, next.run(request))
+        .await
+        .map_err(|_| ApiError::new(Code::RequestTimeout, format!("the request took longer than {} s", TIME_LIMIT.as_secs())))
+}
+
+/// The API's description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A person's token.")).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    document
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Magrathea",
+        description = "The gateway's HTTP API. Every error has the body ErrorBody; its codes are listed in errors.md.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    security(("token" = [])),
+    tags(
+        (name = "apps", description = "Apps, their instances and their history."),
+        (name = "deploys", description = "From a source to a release that serves."),
+        (name = "config", description = "Secret values of apps. They are never told."),
+        (name = "certificates", description = "Certificates for apps' domains."),
+        (name = "clusters", description = "Clusters and their nodes."),
+        (name = "gateway", description = "The gateway itself.")
+    ),
+    paths(
+        apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
+        apps::destroy_instance, apps::timeline,
+        deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
+        config::list, config::set, config::unset,
+        certificates::list, certificates::show, certificates::set, certificates::remove,
+        clusters::list, clusters::show, clusters::status, clusters::health,
+        enrol::token, enrol::enrol, enrol::whoami,
+    ),
+    components(schemas(
+        magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo
+    ))
+)]
+struct Document;

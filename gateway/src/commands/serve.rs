@@ -1,0 +1,97 @@
+//! `serve`: everything is opened, then listens, then runs until it is told to end, then is closed in reverse.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use magrathea_core::clusters::Clusters;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Store, prepare};
+use crate::config::Serve;
+use crate::db::Db;
+use crate::engine::{self, Engine};
+use crate::hub::{self, Hub};
+use crate::listen::Listener;
+use crate::pki::Pki;
+use crate::seal::Seal;
+use crate::state::State;
+use crate::{api, clusters};
+
+/// How long tasks may take to end before the database is stopped under them.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the gateway until SIGTERM or SIGINT.
+pub async fn serve(options: Serve) -> anyhow::Result<()> {
+    let first = prepare(&options.place)?;
+    let store = Store::open(&options.place).await?;
+    if store.shared {
+        bail!("another gateway runs on the data folder {}", options.place.data.display());
+    }
+    let result = run(&options, first, store.db.clone()).await;
+    store.close().await;
+    tracing::info!("ended");
+    result
+}
+
+async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
+    let (sender, clusters) = watch::channel(Arc::new(first));
+    let names = options.listen.names();
+    let state = Arc::new(open_state(&options.place.data, db, clusters, options.listen.connect())?);
+    let bind = async |address, tls| {
+        Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let api = bind(options.listen.api, state.pki.api_config(&names)?).await?;
+    let agents = bind(options.listen.agents, state.pki.agents_config(&names)?).await?;
+    tracing::info!(api = %api.address()?, agents = %agents.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    let (tasks, shutdown) = (&state.tasks, &state.shutdown);
+    tasks.spawn(clusters::watch(options.place.clusters.clone(), sender, shutdown.clone()));
+    engine::start(&state);
+    tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
+    tasks.spawn(agents.serve(hub::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
+
+    asked_to_end().await?;
+    tracing::info!("ending");
+    shutdown.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("tasks did not end in time; what they did not finish is finished at the next start");
+    }
+    Ok(())
+}
+
+/// Opens everything that the parts of the gateway share.
+pub fn open_state(
+    data: &Path,
+    db: Db,
+    clusters: watch::Receiver<Arc<Clusters>>,
+    connect: String,
+) -> anyhow::Result<State> {
+    Ok(State {
+        db,
+        hub: Hub::default(),
+        seal: Seal::load_or_create(&data.join("seal.key"))?,
+        clusters,
+        pki: Pki::load_or_create(&data.join("pki"))?,
+        engine: Engine::open(data)?,
+        data: data.to_owned(),
+        connect,
+        tasks: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+    })
+}
+
+async fn asked_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -10,5 +10,7 @@ pub mod diagnostics;
 pub mod manifest;
 pub mod names;
 pub mod plan;
+pub mod schema;
 pub mod units;
 pub mod wire;
+mod yaml;

@@ -46,10 +46,11 @@ fn check_name(kind: &'static str, value: &str, max: usize) -> Result<(), NameErr
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal, $max:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $format:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("format" = $format))]
         pub struct $type(#[schemars(regex(pattern = r"^[a-z]([a-z0-9]|-[a-z0-9])*$"), length(max = $max))] String);
 
         impl $type {
@@ -90,23 +91,23 @@ macro_rules! name {
 
 name!(
     /// An application's name, unique on a gateway.
-    AppName, "app name", 32
+    AppName, "app name", "app-name", 32
 );
 name!(
     /// A label of an app's manifest; one app, label and cluster make an instance.
-    LabelName, "label", 32
+    LabelName, "label", "label-name", 32
 );
 name!(
     /// A cluster of `clusters.yml`.
-    ClusterName, "cluster name", 32
+    ClusterName, "cluster name", "cluster-name", 32
 );
 name!(
     /// A node of a cluster.
-    NodeName, "node name", 63
+    NodeName, "node name", "node-name", 63
 );
 name!(
     /// A client organisation, or the operator's own.
-    OrganisationName, "organisation name", 32
+    OrganisationName, "organisation name", "organisation-name", 32
 );
 
 macro_rules! id {
@@ -172,18 +173,7 @@ impl std::fmt::Display for ReleaseNumber {
 
 /// One of the six layers of a cluster, in the order in which they are applied.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    utoipa::ToSchema,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {

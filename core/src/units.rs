@@ -106,7 +106,7 @@ impl std::fmt::Display for Span {
 }
 
 macro_rules! text_form {
-    ($type:ident, $name:literal, $pattern:literal) => {
+    ($type:ident, $name:literal, $format:literal, $pattern:literal) => {
         impl TryFrom<String> for $type {
             type Error = UnitError;
             fn try_from(text: String) -> Result<Self, UnitError> {
@@ -126,14 +126,14 @@ macro_rules! text_form {
                 true
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "string", "pattern": $pattern})
+                schemars::json_schema!({"type": "string", "format": $format, "pattern": $pattern})
             }
         }
     };
 }
 
-text_form!(ByteSize, "ByteSize", "^[0-9]+ *(B|KiB|MiB|GiB|TiB|K|M|G|T)?$");
-text_form!(Span, "Duration", "^[0-9]+ *(ms|s|m|h|d|w)$");
+text_form!(ByteSize, "ByteSize", "size", "^[0-9]+ *(B|KiB|MiB|GiB|TiB|K|M|G|T)?$");
+text_form!(Span, "Duration", "duration", "^[0-9]+ *(ms|s|m|h|d|w)$");
 
 #[cfg(test)]
 mod tests {

@@ -11,14 +11,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, Layer, NodeName};
+use crate::schema::format::*;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clusters {
+    #[schemars(extend("propertyNames" = keys::<ClusterName>()))]
     pub clusters: BTreeMap<ClusterName, Cluster>,
     /// Named IP access lists, used by `access` in manifests.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<Address>>", extend("propertyNames" = keys::<ShortName>()))]
     pub access_lists: BTreeMap<String, Vec<String>>,
 }
 
@@ -28,6 +31,7 @@ pub struct Clusters {
 pub struct Cluster {
     /// Instances without domains of their own are named below this one.
     #[serde(default)]
+    #[schemars(with = "Option<Host>")]
     pub domain: Option<String>,
     #[serde(default)]
     pub routing: ClusterRouting,
@@ -37,6 +41,7 @@ pub struct Cluster {
     pub proxy: ClusterProxy,
     #[serde(default)]
     pub db: ClusterDb,
+    #[schemars(extend("propertyNames" = keys::<NodeName>()))]
     pub nodes: BTreeMap<NodeName, Node>,
 }
 
@@ -46,7 +51,11 @@ pub struct Cluster {
 pub struct ClusterRouting {
     /// Addresses to listen on; all of the node's when empty.
     pub listen: Vec<IpAddr>,
+    /// The port for plain HTTP.
+    #[schemars(range(min = 1, max = 65535))]
     pub http: u16,
+    /// The port for HTTPS.
+    #[schemars(range(min = 1, max = 65535))]
     pub https: u16,
 }
 
@@ -74,6 +83,7 @@ impl Default for ClusterProxy {
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterDb {
     /// The port on which instances reach it, on db nodes.
+    #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
     /// Memory for its buffer pool.
     pub memory: crate::units::ByteSize,
@@ -91,6 +101,7 @@ impl Default for ClusterDb {
 pub struct ClusterStorage {
     pub driver: StorageDriver,
     /// The folder on every storage node; the agent's own data folder when absent.
+    #[schemars(with = "Option<AbsolutePath>")]
     pub path: Option<String>,
 }
 

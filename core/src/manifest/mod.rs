@@ -1,17 +1,31 @@
 //! `magrathea.yml`: parse, validate, and resolve a label into a complete configuration.
 //!
 //! Top-level sections are the app's defaults; `labels` holds named variants that override them key by key and say on
-//! which cluster they live. Maps merge, lists and scalars replace. `x-` keys are ignored everywhere at the top level.
+//! which cluster they live. Maps merge, lists and scalars replace, `null` resets to the platform's default. `x-` keys
+//! at the top level are ignored.
+//!
+//! `parse` reads a file: `crate::yaml` → `crate::schema::check` → `merge` → `semantics`.
 
+mod cron;
+mod merge;
+mod parse;
+mod resolve;
+mod schema;
 mod sections;
+mod semantics;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use cron::check_schedule;
+pub use parse::{default_manifest, parse_manifest};
+pub use resolve::LabelError;
+pub use schema::manifest_json_schema;
 pub use sections::*;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostics::Diagnostics;
 use crate::names::{AppName, ClusterName, LabelName};
 
 /// The file name looked for in an app's folder.
@@ -49,19 +63,4 @@ pub struct Origin {
     pub line: usize,
     /// Whether the label's own block set it, rather than the file's defaults.
     pub from_label: bool,
-}
-
-/// Parses and validates the text of a manifest. On success the second value holds warnings only.
-pub fn parse_manifest(_file: &str, _text: &str) -> Result<(Manifest, Diagnostics), Diagnostics> {
-    todo!()
-}
-
-/// The manifest of a folder that has none: one label, all defaults.
-pub fn default_manifest() -> Manifest {
-    todo!()
-}
-
-/// The JSON Schema of `magrathea.yml`, for editors and for [`parse_manifest`] itself.
-pub fn manifest_json_schema() -> serde_json::Value {
-    todo!()
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::format::*;
 use crate::units::{ByteSize, Span};
 
 /// Everything an instance is configured by, after its label was merged over the file's defaults.
@@ -33,12 +34,13 @@ pub struct Sections {
     /// Commands around the cut-over.
     pub hooks: Hooks,
     /// Named commands that people may run.
+    #[schemars(extend("propertyNames" = keys::<ShortName>()))]
     pub tasks: BTreeMap<String, Task>,
     /// Plain environment of the app's processes.
-    #[schemars(extend("propertyNames" = {"pattern": "^[A-Z_][A-Z0-9_]*$"}))]
+    #[schemars(with = "BTreeMap<String, EnvValue>", extend("propertyNames" = keys::<EnvName>()))]
     pub env: BTreeMap<String, String>,
     /// Names of the secret values that the app needs; the values are set with `td config set`.
-    #[schemars(inner(regex(pattern = r"^[A-Z_][A-Z0-9_]*$")))]
+    #[schemars(with = "Vec<EnvName>")]
     pub secrets: Vec<String>,
 }
 
@@ -47,10 +49,13 @@ pub struct Sections {
 #[serde(default, deny_unknown_fields)]
 pub struct Build {
     /// `php`, `tomcat`, `static`, or a path in the repository that starts with `./`; detected when absent.
+    #[schemars(with = "Option<Buildpack>")]
     pub buildpack: Option<String>,
     /// Commands run in the build container, in order; the first that fails ends the build.
+    #[schemars(with = "Vec<Command>")]
     pub commands: Vec<String>,
     /// Plain environment of the build.
+    #[schemars(with = "BTreeMap<String, EnvValue>", extend("propertyNames" = keys::<EnvName>()))]
     pub env: BTreeMap<String, String>,
     /// Most time the whole build may take.
     pub timeout: Option<Span>,
@@ -90,10 +95,13 @@ pub struct AppLayer {
     /// The runtime; follows the buildpack when absent.
     pub stack: Option<Stack>,
     /// The runtime's version, as in `"8.4"`; the stack's newest when absent.
+    #[schemars(with = "Option<Version>")]
     pub version: Option<String>,
     /// The folder that is served, inside the repository.
+    #[schemars(with = "Folder")]
     pub root: String,
     /// php.ini settings.
+    #[schemars(with = "BTreeMap<String, Line>", extend("propertyNames" = keys::<IniName>()))]
     pub ini: BTreeMap<String, String>,
     /// How many replicas run.
     #[schemars(range(min = 1, max = 64))]
@@ -101,14 +109,17 @@ pub struct AppLayer {
     /// Memory of one replica; php-fpm's workers and Tomcat's heap are computed from it.
     pub memory: ByteSize,
     /// CPUs of one replica, as in `"0.5"`; no limit of its own when absent.
+    #[schemars(with = "Option<Cpus>")]
     pub cpus: Option<String>,
     /// Memory that one PHP request is expected to take; decides how many workers fit.
     pub request_memory: ByteSize,
     /// Tomcat: the path under which the application answers.
+    #[schemars(with = "UrlPath")]
     pub context: String,
     /// When a replica counts as healthy.
     pub health: Health,
     /// Rules by path prefix, as in `/uploads: {scripts: false}`.
+    #[schemars(extend("propertyNames" = keys::<UrlPath>()))]
     pub locations: BTreeMap<String, Location>,
 }
 
@@ -135,11 +146,13 @@ impl Default for AppLayer {
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
     /// The path that is asked for.
+    #[schemars(with = "UrlPath")]
     pub path: String,
     /// The status, or the range of statuses, that is healthy: `200` or `200-399`.
-    #[schemars(regex(pattern = r"^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$"))]
+    #[schemars(with = "Status")]
     pub expect: String,
     /// A text that the answer must hold.
+    #[schemars(with = "Option<Line>")]
     pub contains: Option<String>,
     /// Most time until every replica is healthy.
     pub timeout: Span,
@@ -167,6 +180,7 @@ pub struct Location {
     /// How long browsers may keep what is served from here.
     pub expires: Option<Span>,
     /// Response headers to set.
+    #[schemars(with = "BTreeMap<String, Line>", extend("propertyNames" = keys::<HeaderName>()))]
     pub headers: BTreeMap<String, String>,
 }
 
@@ -183,6 +197,7 @@ pub struct Storage {
     /// Most disk that the shared writable paths may use together.
     pub quota: Option<ByteSize>,
     /// Writable paths, relative to the repository; every other path is read-only.
+    #[schemars(extend("propertyNames" = keys::<RelativePath>()))]
     pub writable: BTreeMap<String, Writable>,
 }
 
@@ -254,10 +269,13 @@ pub struct Proxy {
     /// How long a stale answer may still be served while a fresh one is fetched.
     pub grace: Span,
     /// A file of the repository with VCL of the app's own.
+    #[schemars(with = "Option<RelativePath>")]
     pub vcl: Option<String>,
     /// Cookies (names, `*` at the end allowed) that make a request go past the cache; all others are hidden from it.
+    #[schemars(with = "Vec<Cookie>")]
     pub bypass_cookies: Vec<String>,
     /// Path prefixes that always go past the cache.
+    #[schemars(with = "Vec<UrlPath>")]
     pub bypass_paths: Vec<String>,
     /// Most bytes a request body may have.
     pub max_body: ByteSize,
@@ -282,10 +300,10 @@ impl Default for Proxy {
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
     /// Host names, as in `blog.example` or `*.blog.example`; a name below the cluster's own domain when empty.
-    #[schemars(inner(regex(pattern = r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$")))]
+    #[schemars(with = "Vec<WildcardHost>")]
     pub domains: Vec<String>,
     /// Host names that are redirected to the first of `domains`.
-    #[schemars(inner(regex(pattern = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$")))]
+    #[schemars(with = "Vec<Host>")]
     pub redirects: Vec<String>,
     /// `off`, `auto`, or the name of a certificate set with `td cert set`.
     pub tls: Tls,
@@ -300,7 +318,7 @@ pub struct Routing {
 /// Where the certificate comes from: `off`, `auto`, or a certificate's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "TlsMode")]
 pub enum Tls {
     #[default]
     Off,
@@ -333,16 +351,21 @@ impl From<Tls> for String {
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
     /// Addresses that may (an address, a CIDR block, a range `a-b`, or a list's name); all when empty.
+    #[schemars(with = "Vec<Address>")]
     pub allow: Vec<String>,
     /// Addresses that may not, asked first.
+    #[schemars(with = "Vec<Address>")]
     pub deny: Vec<String>,
     /// Name of the secret that holds `user:password` lines.
+    #[schemars(with = "Option<EnvName>")]
     pub basic_auth: Option<String>,
     /// Whether visitors see the maintenance page; addresses in `maintenance_allow` pass.
     pub maintenance: bool,
     /// Addresses that pass the maintenance page.
+    #[schemars(with = "Vec<Address>")]
     pub maintenance_allow: Vec<String>,
     /// A file of the repository that is shown as the maintenance page.
+    #[schemars(with = "Option<RelativePath>")]
     pub maintenance_page: Option<String>,
 }
 
@@ -358,10 +381,12 @@ pub struct Support {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cron {
-    #[schemars(regex(pattern = r"^[a-z]([a-z0-9]|-[a-z0-9])*$"))]
+    #[schemars(with = "ShortName")]
     pub name: String,
     /// Five fields, as crontab(5) has them.
+    #[schemars(with = "Schedule")]
     pub schedule: String,
+    #[schemars(with = "Command")]
     pub run: String,
     #[serde(default)]
     pub timeout: Option<Span>,
@@ -381,8 +406,10 @@ pub struct Backup {
 #[serde(default, deny_unknown_fields)]
 pub struct Hooks {
     /// Run once per instance, with the new code and configuration, before the cut-over; a failure stops the deploy.
+    #[schemars(with = "Vec<Command>")]
     pub release: Vec<String>,
     /// Run once per instance after the cut-over; a failure is reported.
+    #[schemars(with = "Vec<Command>")]
     pub after: Vec<String>,
     /// Most time one hook may take.
     pub timeout: Option<Span>,
@@ -392,6 +419,7 @@ pub struct Hooks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
+    #[schemars(with = "Command")]
     pub run: String,
     /// The least role that may run it.
     #[serde(default)]

@@ -62,12 +62,7 @@ fn field_changes(old: &Resource, new: &Resource) -> Vec<FieldChange> {
     out
 }
 
-fn compare(
-    out: &mut Vec<FieldChange>,
-    path: String,
-    old: Option<&serde_json::Value>,
-    new: Option<&serde_json::Value>,
-) {
+fn compare(out: &mut Vec<FieldChange>, path: String, old: Option<&serde_json::Value>, new: Option<&serde_json::Value>) {
     use serde_json::Value;
     if old == new {
         return;

@@ -47,11 +47,26 @@ pub enum GatewayFrame {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum AgentFrame {
-    Hello { protocol: u32, version: String, cluster: ClusterName, node: NodeName, report: NodeReport },
-    Progress { id: u64, progress: Progress },
-    Result { id: u64, result: Result<serde_json::Value, ActionError> },
+    Hello {
+        protocol: u32,
+        version: String,
+        cluster: ClusterName,
+        node: NodeName,
+        report: NodeReport,
+    },
+    Progress {
+        id: u64,
+        progress: Progress,
+    },
+    Result {
+        id: u64,
+        result: Result<serde_json::Value, ActionError>,
+    },
     /// Something seen on the node that must not be lost; kept on the agent's disk until acknowledged.
-    Observation { sequence: u64, observation: Observation },
+    Observation {
+        sequence: u64,
+        observation: Observation,
+    },
 }
 
 /// What happened while an action runs.

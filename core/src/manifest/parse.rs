@@ -1,0 +1,96 @@
+//! Text → manifest: check against the schema, merge each label, then look at what keys mean together.
+
+use std::collections::BTreeMap;
+
+use super::merge::{merge, origins};
+use super::schema::{LabelHead, manifest_json_schema};
+use super::semantics::{Subject, check_labels, check_sections};
+use super::{DEFAULT_LABEL, Manifest, Resolved, Sections};
+use crate::diagnostics::Diagnostics;
+use crate::names::{AppName, LabelName};
+use crate::schema::check::{Checker, join};
+use crate::yaml::{self, Kind, Node};
+
+/// Parses and validates the text of a manifest. On success the second value holds warnings only.
+///
+/// Everything that is wrong is reported at once: a value that does not fit is left out of what follows, so that one
+/// mistake is not reported twice.
+pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics), Diagnostics> {
+    let document = yaml::parse(file, text).map_err(|d| Diagnostics(vec![d]))?;
+    let mut checker = Checker { file, text, findings: Vec::new() };
+    let checked = checker.check(&manifest_json_schema(), &document, "");
+    let empty = Node { mark: document.mark, from_label: false, kind: Kind::Map(Vec::new()) };
+    let root = checked.filter(|node| matches!(node.kind, Kind::Map(_))).unwrap_or(empty);
+
+    let app = root.get("app").and_then(|entry| entry.node.to_json().as_str()?.parse::<AppName>().ok());
+    let defaults = without(&root, &["app", "labels"]);
+    let mut subjects = Vec::new();
+    if let Some(Kind::Map(labels)) = root.get("labels").map(|entry| &entry.node.kind) {
+        for entry in labels.iter().filter(|entry| matches!(entry.node.kind, Kind::Map(_))) {
+            let Ok(label) = entry.key.parse::<LabelName>() else { continue };
+            let head = typed::<LabelHead>(&mut checker, &entry.node).unwrap_or_default();
+            let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch"]));
+            if let Some(sections) = typed::<Sections>(&mut checker, &tree) {
+                let path = join("labels", &entry.key);
+                subjects.push(Subject { label, head, sections, tree, mark: entry.key_mark, path });
+            }
+        }
+    }
+    if subjects.is_empty() {
+        let tree = defaults.without_nulls();
+        if let (Some(label), Some(sections)) = (default_label(), typed::<Sections>(&mut checker, &tree)) {
+            let mark = tree.mark;
+            subjects.push(Subject { label, head: LabelHead::default(), sections, tree, mark, path: String::new() });
+        }
+    }
+    for subject in &subjects {
+        check_sections(&mut checker, subject);
+    }
+    check_labels(&mut checker, &subjects);
+
+    let findings = checker.finish();
+    if findings.has_errors() {
+        return Err(findings);
+    }
+    let resolved = subjects.into_iter().map(|subject| {
+        let origins = origins(file, &subject.tree);
+        let LabelHead { cluster, branch } = subject.head;
+        (subject.label.clone(), Resolved { label: subject.label, cluster, branch, sections: subject.sections, origins })
+    });
+    Ok((Manifest { app, labels: resolved.collect() }, findings))
+}
+
+/// The manifest of a folder that has none: one label, all defaults.
+pub fn default_manifest() -> Manifest {
+    let resolved = |label: LabelName| Resolved {
+        label,
+        cluster: None,
+        branch: None,
+        sections: Sections::default(),
+        origins: BTreeMap::new(),
+    };
+    Manifest { app: None, labels: default_label().map(|label| (label.clone(), resolved(label))).into_iter().collect() }
+}
+
+fn default_label() -> Option<LabelName> {
+    DEFAULT_LABEL.parse().ok()
+}
+
+fn without(node: &Node, keys: &[&str]) -> Node {
+    let kind = match &node.kind {
+        Kind::Map(entries) => Kind::Map(entries.iter().filter(|e| !keys.contains(&e.key.as_str())).cloned().collect()),
+        other => other.clone(),
+    };
+    Node { kind, ..node.clone() }
+}
+
+/// The typed value of a checked tree. The schema is made from the type, so this fails only when the two disagree.
+fn typed<T: serde::de::DeserializeOwned>(checker: &mut Checker<'_>, node: &Node) -> Option<T> {
+    match serde_json::from_value(node.to_json()) {
+        Ok(typed) => Some(typed),
+        Err(error) => {
+            checker.report(node.mark, "", format!("cannot be used: {error}"), None);
+            None
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Choosing a label, and listing what it says.
+
+use serde_json::Value;
+
+use super::{Manifest, Origin, Resolved};
+use crate::names::LabelName;
+use crate::schema::check::{join, nearest};
+
+/// Why no label could be chosen. Displays as a sentence that says how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    #[error("there is no label `{label}`; {}", known_labels(.known, .near.as_deref()))]
+    Unknown { label: LabelName, known: Vec<LabelName>, near: Option<String> },
+    #[error("several labels could be meant; name one of {}", list(.0))]
+    Ambiguous(Vec<LabelName>),
+    #[error("several labels follow the branch `{branch}`; name one of {}", list(.labels))]
+    SameBranch { branch: String, labels: Vec<LabelName> },
+}
+
+fn list(labels: &[LabelName]) -> String {
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn known_labels(labels: &[LabelName], near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the file has {}", list(labels)),
+    }
+}
+
+impl Manifest {
+    /// The label that is meant: the one named, else the one that follows `branch`, else the only one.
+    pub fn label_for(&self, label: Option<&LabelName>, branch: Option<&str>) -> Result<&Resolved, LabelError> {
+        let all = || self.labels.keys().cloned().collect::<Vec<_>>();
+        if let Some(label) = label {
+            let near = || nearest(label.as_str(), self.labels.keys().map(LabelName::as_str)).map(str::to_owned);
+            let unknown = || LabelError::Unknown { label: label.clone(), known: all(), near: near() };
+            return self.labels.get(label).ok_or_else(unknown);
+        }
+        let following: Vec<&Resolved> =
+            self.labels.values().filter(|r| branch.is_some() && r.branch.as_deref() == branch).collect();
+        let mut labels = self.labels.values();
+        match (following.as_slice(), labels.next(), labels.next()) {
+            ([one], ..) => Ok(one),
+            ([], Some(only), None) => Ok(only),
+            ([], ..) => Err(LabelError::Ambiguous(all())),
+            (several, ..) => Err(LabelError::SameBranch {
+                branch: branch.unwrap_or_default().into(),
+                labels: several.iter().map(|r| r.label.clone()).collect(),
+            }),
+        }
+    }
+}
+
+impl Resolved {
+    /// Every leaf of the configuration by its dotted path, as text, with its place in the file; defaults of the
+    /// platform have none. A value that is not set is shown as `-`; a list of single values is one leaf.
+    pub fn values(&self) -> Vec<(String, String, Option<Origin>)> {
+        let mut leaves = Vec::new();
+        flatten(&serde_json::to_value(&self.sections).unwrap_or_default(), String::new(), &mut leaves);
+        let with_origin = |(path, value): (String, String)| {
+            let origin = self.origins.get(&path).cloned();
+            (path, value, origin)
+        };
+        leaves.into_iter().map(with_origin).collect()
+    }
+}
+
+fn flatten(value: &Value, path: String, leaves: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            map.iter().for_each(|(key, inner)| flatten(inner, join(&path, key), leaves));
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().enumerate().for_each(|(n, item)| flatten(item, format!("{path}[{n}]"), leaves));
+        }
+        Value::Null => leaves.push((path, "-".into())),
+        Value::String(text) => leaves.push((path, text.clone())),
+        other => leaves.push((path, other.to_string())),
+    }
+}

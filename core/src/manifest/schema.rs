@@ -1,0 +1,87 @@
+//! The JSON Schema of `magrathea.yml`: the sections once as the app's defaults, once more in every label.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Sections;
+use crate::names::{AppName, ClusterName, LabelName};
+use crate::schema::format::{Branch, keys};
+use crate::schema::json_schema;
+
+/// The keys beside the sections at the top of the file.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Top {
+    /// The app's name; the folder's name when absent.
+    app: Option<AppName>,
+}
+
+/// The keys beside the sections in a label.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(super) struct LabelHead {
+    /// The cluster that the label lives on; the gateway's only cluster when absent.
+    pub cluster: Option<ClusterName>,
+    /// The git branch that is deployed to it.
+    #[schemars(with = "Option<Branch>")]
+    pub branch: Option<String>,
+}
+
+/// The JSON Schema of `magrathea.yml`, for editors and for [`super::parse_manifest`] itself.
+pub fn manifest_json_schema() -> Value {
+    let sections = properties(json_schema::<Sections>());
+    let mut overrides = Value::Object(sections.clone());
+    remove_defaults(&mut overrides);
+
+    let mut label = properties(json_schema::<LabelHead>());
+    label.extend(overrides.as_object().cloned().unwrap_or_default());
+    let mut top = properties(json_schema::<Top>());
+    top.extend(sections);
+    top.insert(
+        "labels".into(),
+        json!({
+            "description": "Named variants of the app: what they say goes over the file's defaults, key by key; \
+                            maps merge, lists and single values replace, `null` resets to the platform's default.",
+            "type": ["object", "null"],
+            "propertyNames": keys::<LabelName>(),
+            "additionalProperties": {
+                "description": "A variant of the app, and the cluster that it lives on.",
+                "type": "object", "properties": label, "additionalProperties": false,
+            },
+        }),
+    );
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "magrathea.yml",
+        "description": "An application, section by section, and its labels. Every key may be left out.",
+        "type": ["object", "null"],
+        "properties": top,
+        "patternProperties": {"^x-": {}},
+        "additionalProperties": false,
+    })
+}
+
+fn properties(mut schema: Map<String, Value>) -> Map<String, Value> {
+    match schema.remove("properties") {
+        Some(Value::Object(properties)) => properties,
+        _ => Map::new(),
+    }
+}
+
+/// A label inherits from the file, so the defaults stated there are not the label's.
+fn remove_defaults(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.contains_key("type")
+                || map.contains_key("anyOf")
+                || map.contains_key("oneOf")
+                || map.contains_key("enum")
+            {
+                map.remove("default");
+            }
+            map.values_mut().for_each(remove_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_defaults),
+        _ => {}
+    }
+}

@@ -36,6 +36,9 @@ pub struct Globals {
     /// No progress, no hints, no table headers
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Work as if started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER", default_value = ".", hide_default_value = true)]
+    pub folder: PathBuf,
     /// The gateway's address; else the one in the credentials
     #[arg(long, global = true, env = "TD_GATEWAY", value_name = "URL")]
     pub gateway: Option<String>,

@@ -32,7 +32,7 @@ impl Context<'_> {
         if let Some(name) = said {
             return name.parse().map_err(|error| Failure::new(Exit::Usage, error));
         }
-        app_of_manifest(&locate(Path::new("."))?)?.ok_or_else(|| {
+        app_of_manifest(&locate(&self.globals.folder)?)?.ok_or_else(|| {
             Failure::usage("no app is named")
                 .hint("say --app NAME, or run td in a folder whose magrathea.yml has `app:`")
         })

@@ -42,9 +42,10 @@ impl Exit {
     /// What an error code of the API comes to.
     fn of_code(code: &str) -> Self {
         match code {
-            "manifest_invalid" => Exit::ManifestInvalid,
-            "build_failed" => Exit::BuildFailed,
-            "unauthorized" | "unauthenticated" | "forbidden" | "not_allowed" => Exit::NotAllowed,
+            "name_invalid" | "query_invalid" | "confirmation_mismatch" => Exit::Usage,
+            "manifest_invalid" | "label_unknown" | "cluster_unknown" | "plan_invalid" => Exit::ManifestInvalid,
+            "build_failed" | "buildpack_unknown" => Exit::BuildFailed,
+            "unauthenticated" | "forbidden" | "too_many_attempts" => Exit::NotAllowed,
             "locked" => Exit::Locked,
             "rolled_back" => Exit::RolledBack,
             _ => Exit::Failed,

@@ -92,7 +92,7 @@ impl<'a> Progress<'a> {
     fn started(&mut self, phase: Phase) {
         let spinner = self.live.as_ref().map(|live| {
             let spinner = spin(live, style("{spinner} {msg} {elapsed:>7}"));
-            spinner.set_message(format!("{:<13}", name(phase)));
+            spinner.set_message(format!("{:<13}", phase));
             spinner
         });
         self.running.insert(phase, Running { since: Instant::now(), spinner });
@@ -105,7 +105,7 @@ impl<'a> Progress<'a> {
         if self.heading == Some(phase) {
             self.line(format!("{INDENT}{}  {}", human::duration(took), clean(detail)).trim_end());
         } else {
-            self.done(&name(phase), took, detail);
+            self.done(phase.as_str(), took, detail);
         }
         self.heading = None;
     }
@@ -118,7 +118,7 @@ impl<'a> Progress<'a> {
 
     fn head(&mut self, phase: Phase) {
         if self.heading != Some(phase) {
-            self.line(format!("{} {}", self.paint(Look::Bold, "----->"), name(phase)));
+            self.line(format!("{} {}", self.paint(Look::Bold, "----->"), phase));
             self.heading = Some(phase);
         }
     }
@@ -172,10 +172,6 @@ impl Drop for Upload {
             spinner.finish_and_clear();
         }
     }
-}
-
-fn name(phase: Phase) -> String {
-    phase.as_str().replace('_', " ")
 }
 
 fn style(template: &str) -> ProgressStyle {

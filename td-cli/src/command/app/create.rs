@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
     let name = match &named.name {
         Some(name) => context.app(Some(name))?,
-        None => context.app_of_folder(&locate(".".as_ref())?)?,
+        None => context.app_of_folder(&locate(&context.globals.folder)?)?,
     };
     let body = CreateApp { name: name.to_string() };
     let answer = context.client()?.post(&["apps"], &body).await?;

@@ -6,7 +6,6 @@ use magrathea_core::api::DeployInfo;
 use magrathea_core::units::Span;
 use uuid::Uuid;
 
-use super::Folder;
 use super::upload::upload;
 use crate::command::deploy::{print_running, print_summary};
 use crate::context::{Context, locate};
@@ -19,11 +18,9 @@ use crate::source::{self, Sent, Version};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    folder: Folder,
-    #[command(flatten)]
     version: Version,
     /// Wait this long for another deploy of the instance to end; without it td refuses at once
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "5m")]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
     wait: Option<Span>,
     /// Return as soon as the source is received
     #[arg(long, conflicts_with_all = ["events", "timeout"])]
@@ -38,7 +35,7 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let begun = Instant::now();
-    let folder = locate(arguments.folder.path())?;
+    let folder = locate(&context.globals.folder)?;
     let app = context.app_of_folder(&folder)?;
     let client = context.client()?;
     let mut source = source::choose(&folder, arguments.version)?;
@@ -98,7 +95,7 @@ fn report(
     print_summary(context.printer, deploy, progress, Some(took));
     if context.globals.json {
         context.printer.json(deploy);
-    } else if exit == Exit::Done && !arguments.events {
+    } else if exit == Exit::Done && context.printer.is_quiet() && !arguments.events {
         for url in &deploy.urls {
             context.printer.data(url);
         }

@@ -10,22 +10,19 @@ use magrathea_core::manifest::{self, Sections};
 use magrathea_core::names::AppName;
 use serde_json::json;
 
-use super::Folder;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::source::read_tree;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    folder: Folder,
     /// Replace a magrathea.yml that is already there
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let folder = arguments.folder.path();
+    let folder = &context.globals.folder;
     let folder = folder.canonicalize().with_context(|| format!("{} cannot be opened", folder.display()))?;
     let app = match &context.globals.app {
         Some(_) => context.app(None)?,

@@ -12,8 +12,6 @@ mod upload;
 mod validate;
 mod values;
 
-use std::path::{Path, PathBuf};
-
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
@@ -36,7 +34,7 @@ pub enum Command {
     /// Show an app's instances: URL, state, release, what serves
     Info(Named),
     /// Print an instance's URL and open it in the browser, if there is one
-    Open(Named),
+    Open(open::Arguments),
     /// Take an app away with its data, or with --label one instance
     Destroy(destroy::Arguments),
 }
@@ -49,20 +47,6 @@ pub struct Named {
     name: Option<String>,
 }
 
-/// A folder with an app in it.
-#[derive(Debug, clap::Args)]
-pub struct Folder {
-    /// The app's folder; the working folder, or its nearest parent with a magrathea.yml in the same git repository
-    #[arg(value_name = "FOLDER")]
-    folder: Option<PathBuf>,
-}
-
-impl Folder {
-    fn path(&self) -> &Path {
-        self.folder.as_deref().unwrap_or(Path::new("."))
-    }
-}
-
 pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Init(arguments) => init::run(context, &arguments),
@@ -72,7 +56,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Deploy(arguments) => deploy::run(context, &arguments).await,
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,
-        Command::Open(named) => open::run(context, &named).await,
+        Command::Open(arguments) => open::run(context, &arguments).await,
         Command::Destroy(arguments) => destroy::run(context, &arguments).await,
     }
 }

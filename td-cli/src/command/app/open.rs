@@ -11,8 +11,17 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::settings;
 
-pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
-    let name = context.app(named.name.as_deref())?;
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    named: Named,
+    /// Only print the URL
+    #[arg(long)]
+    print: bool,
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let name = context.app(arguments.named.name.as_deref())?;
     let app: AppInfo = context.client()?.get(&["apps", name.as_str()], &Query::new()).await?;
     let instance = instances::choose(&app.instances, name.as_str(), context.globals.label.as_deref())?;
     if context.globals.json {
@@ -24,7 +33,7 @@ pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> 
         .first()
         .ok_or_else(|| Failure::say(Exit::Failed, format!("{name} has no URL yet")).hint("deploy it: td app deploy"))?;
     context.printer.data(url);
-    if settings::has_display() {
+    if !arguments.print && settings::has_display() {
         let browser = Command::new("xdg-open").arg(url).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         if browser.is_err() {
             context.printer.note("no browser was opened: xdg-open is not here");

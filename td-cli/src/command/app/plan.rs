@@ -7,7 +7,7 @@ use magrathea_core::names::Layer;
 use magrathea_core::plan::{Change, ChangeKind, FieldChange};
 
 use super::upload::upload;
-use super::{Folder, values};
+use super::values;
 use crate::context::{Context, locate};
 use crate::exit::{Exit, Failure};
 use crate::printer::{Look, Printer, clean};
@@ -19,8 +19,6 @@ const MAX_LINES: usize = 40;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    folder: Folder,
-    #[command(flatten)]
     version: Version,
     /// Show every value of the configuration, defaults as well
     #[arg(long)]
@@ -31,7 +29,7 @@ pub struct Arguments {
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let folder = locate(arguments.folder.path())?;
+    let folder = locate(&context.globals.folder)?;
     let app = context.app_of_folder(&folder)?;
     let client = context.client()?;
     let mut source = source::choose(&folder, arguments.version)?;

@@ -8,7 +8,7 @@ use magrathea_core::diagnostics::Diagnostics;
 use magrathea_core::manifest::{self, Manifest, Resolved};
 use serde::Serialize;
 
-use super::{Folder, values};
+use super::values;
 use crate::context::{Context, locate, read_manifest};
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -16,8 +16,6 @@ use crate::source::read_tree;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    folder: Folder,
     /// With --label, show every value, defaults as well
     #[arg(long)]
     values: bool,
@@ -43,7 +41,7 @@ struct Label {
 }
 
 pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let folder = locate(arguments.folder.path())?;
+    let folder = locate(&context.globals.folder)?;
     let text = read_manifest(&folder)?;
     let parsed = match &text {
         Some(text) => manifest::parse_manifest(manifest::FILE_NAME, text),

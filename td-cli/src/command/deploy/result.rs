@@ -19,6 +19,9 @@ pub fn print_summary(printer: &Printer, deploy: &DeployInfo, progress: &Progress
         let took = took.map(|took| format!(" in {}", human::duration(took))).unwrap_or_default();
         let DeployInfo { app, label, cluster, .. } = deploy;
         printer.note(format!("{arrow} {release} of {app}, label {label} on {cluster}{took}"));
+        for url in &deploy.urls {
+            printer.note(format!("{arrow} {url}"));
+        }
         printer.note(format!("{arrow} serving {serving}"));
         if deploy.serving.as_ref().is_some_and(|serving| serving.release != deploy.release) {
             printer.warning("the router does not serve the release that was deployed");
@@ -39,7 +42,7 @@ pub fn print_summary(printer: &Printer, deploy: &DeployInfo, progress: &Progress
 }
 
 fn print_failure(printer: &Printer, failure: &DeployFailure, progress: &Progress<'_>) {
-    let phase = failure.phase.as_str().replace('_', " ");
+    let phase = failure.phase;
     let error = printer.on_stderr(Look::Red, "error:");
     printer.message(format!("{error} {phase}: {}", clean(&failure.message)));
     // What was just shown as it happened is not shown again.

@@ -1,0 +1,221 @@
+//! Each command's words.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::fixtures::{DEPLOY, app, cluster, deploy, error, failed, hours_ago, instance, succeeded};
+use crate::td::Desk;
+
+#[test]
+fn apps_are_listed() {
+    let desk = Desk::new();
+    let empty = json!({"id": DEPLOY, "name": "shop", "organisation": "operator", "created": hours_ago(1), "instances": []});
+    desk.gateway.on("GET /v1/apps", 200, &json!([app(&["production", "staging"]), empty]));
+    assert_snapshot!(desk.shown(&["app", "list"]));
+    assert_snapshot!(desk.shown(&["app", "list", "--quiet", "--label", "staging"]));
+    let json = desk.td(&["app:list", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&json.stdout).unwrap()[1]["name"], "shop");
+    assert_eq!(json.stderr, "");
+    desk.gateway.asked().iter().for_each(|asked| assert!(asked.authorization.starts_with("Bearer a-token")));
+}
+
+#[test]
+fn no_apps_is_told() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps", 200, &json!([]));
+    assert_snapshot!(desk.shown(&["app", "list"]));
+}
+
+#[test]
+fn an_app_is_shown() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &app(&["production", "staging"]));
+    assert_snapshot!(desk.shown(&["app", "info", "blog"]));
+    desk.file("magrathea.yml", "app: blog\n");
+    assert_snapshot!(desk.shown(&["app", "info", "--label", "staging"]));
+}
+
+#[test]
+fn an_app_is_made() {
+    let desk = Desk::new();
+    desk.gateway.on("POST /v1/apps", 201, &app(&[]));
+    assert_snapshot!(desk.shown(&["app", "create"]));
+    let asked = desk.gateway.asked();
+    assert_eq!(serde_json::from_slice::<Value>(&asked[0].body).unwrap(), json!({"name": "blog"}));
+}
+
+#[test]
+fn a_url_is_printed() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &app(&["production", "staging"]));
+    assert_snapshot!(desk.shown(&["app", "open", "blog", "-l", "staging"]));
+    assert_snapshot!(desk.shown(&["app", "open", "blog", "--print"]));
+    assert_snapshot!(desk.shown(&["app", "open", "blog", "--label", "nope"]));
+}
+
+#[test]
+fn nothing_is_destroyed_without_its_name() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &app(&["production", "staging"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blob"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--label", "staging", "--confirm", "blog"]));
+    assert!(desk.gateway.lines().iter().all(|line| line.starts_with("GET ")));
+}
+
+#[test]
+fn what_was_destroyed_is_told() {
+    let desk = Desk::new();
+    desk.gateway
+        .on("GET /v1/apps/blog", 200, &app(&["production", "staging"]))
+        .on("DELETE /v1/apps/blog", 200, &Value::Null)
+        .on("DELETE /v1/apps/blog/instances/staging", 200, &Value::Null);
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--label", "staging", "--confirm", "staging"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blog"]));
+    let deleted: Vec<_> = desk.gateway.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+    assert_eq!(
+        deleted,
+        ["DELETE /v1/apps/blog/instances/staging?confirm=staging", "DELETE /v1/apps/blog?confirm=blog"]
+    );
+}
+
+#[test]
+fn a_plan_is_shown() {
+    let desk = Desk::new();
+    desk.file("index.php", "<?php").gateway.on("POST /v1/apps/blog/plan", 200, &json!({
+        "app": "blog", "label": "production", "cluster": "local", "buildpack": "php",
+        "changes": [
+            {"layer": "app", "key": "app/web", "change": "change", "fields": [
+                {"path": "spec.image", "old": "sha256:aaaaaaaaaaaaaaaaaaaa", "new": "sha256:bbbbbbbbbbbbbbbbbbbb"},
+                {"path": "spec.env.DEBUG", "old": null, "new": "1"},
+                {"path": "spec.files[0].content", "old": "one\ntwo\nthree\n", "new": "one\n2\nthree\n"},
+            ]},
+            {"layer": "storage", "key": "storage/files", "change": "add", "fields": []},
+            {"layer": "routing", "key": "routing/old", "change": "remove", "fields": []},
+        ],
+        "values": [
+            {"path": "app_layer.replicas", "value": "3", "origin": {"file": "magrathea.yml", "line": 12, "from_label": true}},
+            {"path": "app_layer.memory", "value": "512MiB", "origin": null},
+        ],
+        "warnings": ["web/uploads hides 3 files of the release"],
+        "rendered": {"routing/backend": "option httpchk\nbalance leastconn\n"},
+    }));
+    assert_snapshot!(desk.shown(&["app", "plan"]));
+    assert_snapshot!(desk.shown(&["app", "plan", "--values", "-q"]));
+    assert_snapshot!(desk.shown(&["app", "plan", "--rendered", "routing/backend"]));
+    assert_snapshot!(desk.shown(&["app", "plan", "--rendered", "nope"]));
+}
+
+#[test]
+fn clusters_are_shown() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/clusters", 200, &json!([cluster()])).on("GET /v1/clusters/local", 200, &cluster());
+    assert_snapshot!(desk.shown(&["cluster", "list"]));
+    assert_snapshot!(desk.shown(&["cluster", "info"]));
+}
+
+#[test]
+fn everything_at_a_glance() {
+    let desk = Desk::new();
+    let status = json!({
+        "gateway_version": "0.1.0", "person": "admin", "clusters": [cluster()], "instances": [instance("production", 12)],
+        "deploys": [deploy(&json!({"phase": "build"}))],
+    });
+    desk.gateway.on("GET /v1/status", 200, &status);
+    assert_snapshot!(desk.shown(&["status"]));
+}
+
+#[test]
+fn the_timeline_is_told() {
+    let desk = Desk::new();
+    let entry = |actor: &str, action: &str, fields: Value| {
+        let mut entry = json!({
+            "id": 1, "at": hours_ago(3), "actor": actor, "action": action, "app": null, "label": null,
+            "cluster": null, "message": "as it went",
+        });
+        fields.as_object().unwrap().iter().for_each(|(key, value)| entry[key] = value.clone());
+        entry
+    };
+    desk.gateway.on("GET /v1/timeline", 200, &json!([
+        entry("admin", "deploy.succeeded", json!({"app": "blog", "label": "production", "cluster": "local"})),
+        entry("gateway", "node.enrolled", json!({"cluster": "local"})),
+    ]));
+    assert_snapshot!(desk.shown(&["timeline"]));
+    desk.td(&["timeline", "-n", "3", "--app", "blog"]);
+    assert_eq!(desk.gateway.lines(), ["GET /v1/timeline?limit=20", "GET /v1/timeline?limit=3&app=blog"]);
+}
+
+#[test]
+fn deploys_are_listed_and_shown() {
+    let desk = Desk::new();
+    let id = |n: u32| format!("01934b7c-0000-7000-8000-00000000000{n}");
+    let mut broken = failed("health", "unhealthy");
+    broken["id"] = id(2).into();
+    broken["label"] = "staging".into();
+    desk.gateway
+        .on("GET /v1/apps/blog/deploys", 200, &json!([broken, succeeded()]))
+        .on(&format!("GET /v1/deploys/{}", id(2)), 200, &broken)
+        .on(&format!("GET /v1/deploys/{DEPLOY}"), 200, &succeeded());
+    assert_snapshot!(desk.shown(&["deploy", "list", "-a", "blog"]));
+    assert_snapshot!(desk.shown(&["deploy", "info", "-a", "blog", "-l", "staging"]));
+    assert_snapshot!(desk.shown(&["deploy", "info", DEPLOY]));
+}
+
+#[test]
+fn a_deploy_is_cancelled() {
+    let desk = Desk::new();
+    desk.gateway.on(&format!("POST /v1/deploys/{DEPLOY}/cancel"), 202, &deploy(&json!({})));
+    assert_snapshot!(desk.shown(&["deploy", "cancel", DEPLOY]));
+    let desk = Desk::new();
+    let refusal = error("not_cancellable", "the deploy is past its cut-over", None);
+    desk.gateway.on(&format!("POST /v1/deploys/{DEPLOY}/cancel"), 409, &refusal);
+    assert_snapshot!(desk.shown(&["deploy", "cancel", DEPLOY]));
+}
+
+#[test]
+fn secrets_are_written_and_never_shown() {
+    let desk = Desk::new();
+    desk.gateway
+        .on("PUT /v1/apps/blog/config/SMTP_PASSWORD", 204, &Value::Null)
+        .on("PUT /v1/apps/blog/config/PEM", 204, &Value::Null)
+        .on("DELETE /v1/apps/blog/config/PEM", 204, &Value::Null)
+        .on("GET /v1/apps/blog/config", 200, &json!([
+            {"key": "PEM", "label": null, "updated": hours_ago(3)},
+            {"key": "SMTP_PASSWORD", "label": "staging", "updated": hours_ago(72)},
+        ]));
+    let arguments = ["config", "set", "-a", "blog", "-l", "staging", "SMTP_PASSWORD=a=secret"];
+    let ended = desk.td(&arguments);
+    assert!(!ended.stdout.contains("secret") && !ended.stderr.contains("secret"), "{}", ended.stderr);
+    let arguments = ["config", "set", "-a", "blog", "PEM"];
+    let key = desk.home().join("key.pem");
+    std::fs::write(&key, "a\nsecret\n").unwrap();
+    let ended = desk.command(&arguments).stdin(std::fs::File::open(&key).unwrap()).output().unwrap();
+    assert_snapshot!(desk.show(&arguments, &crate::td::Ended::of(ended)));
+    assert_snapshot!(desk.shown(&["config", "set", "-a", "blog", "A", "B"]));
+    assert_snapshot!(desk.shown(&["config", "set", "-a", "blog", "smtp password=x"]));
+    assert_snapshot!(desk.shown(&["config", "list", "-a", "blog"]));
+    assert_snapshot!(desk.shown(&["config", "unset", "-a", "blog", "-l", "staging", "PEM"]));
+    let asked = desk.gateway.asked();
+    let body = |n: usize| serde_json::from_slice::<Value>(&asked[n].body).unwrap();
+    assert_eq!(body(0), json!({"value": "a=secret", "label": "staging"}));
+    assert_eq!(body(1), json!({"value": "a\nsecret", "label": null}));
+    assert_eq!(asked.last().unwrap().line, "DELETE /v1/apps/blog/config/PEM?label=staging");
+}
+
+#[test]
+fn certificates_are_kept() {
+    let desk = Desk::new();
+    desk.gateway
+        .on("PUT /v1/certificates/blog", 204, &Value::Null)
+        .on("DELETE /v1/certificates/blog", 204, &Value::Null)
+        .on("GET /v1/certificates", 200, &json!([
+            {"name": "blog", "subjects": ["blog.example", "www.blog.example"], "expires": "2027-03-01T00:00:00Z"},
+        ]));
+    desk.file("chain.pem", "CHAIN").file("key.pem", "KEY");
+    assert_snapshot!(desk.shown(&["cert", "set", "blog", "--chain", "chain.pem", "--key", "key.pem"]));
+    assert_snapshot!(desk.shown(&["cert", "set", "blog", "--chain", "chain.pem", "--key", "nope.pem"]));
+    assert_snapshot!(desk.shown(&["cert", "list"]));
+    assert_snapshot!(desk.shown(&["cert", "unset", "blog"]));
+    let body: Value = serde_json::from_slice(&desk.gateway.asked()[0].body).unwrap();
+    assert_eq!(body, json!({"chain": "CHAIN", "key": "KEY"}));
+}

@@ -1,12 +1,27 @@
 //! The six layers: each a pure module that turns an instance on its cluster into desired resources.
+//!
+//! Every rendered text comes out of a template in `templates/`; every value that goes into one passed [`check`] first.
+
+mod access;
+mod app;
+mod check;
+mod cluster;
+mod db;
+mod proxy;
+mod render;
+mod routing;
+mod storage;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use magrathea_core::clusters::{Cluster, StorageDriver};
+use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::{Sections, Stack};
-use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, ReleaseNumber};
-use magrathea_core::plan::Resource;
+use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, ReleaseNumber};
+use magrathea_core::plan::{Resource, Spec};
+
+pub use routing::{BASIC_AUTH_SECRET, basic_auth_hash, default_host};
 
 /// Everything that rendering an instance needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +43,9 @@ pub struct InstanceInput<'a> {
     pub uid: u32,
     /// The address at which the instance's containers reach a db node.
     pub db_address: IpAddr,
+    /// The address from which the router reaches the instance's containers (docker_gwbridge): the only one whose
+    /// word about the visitor's address is taken.
+    pub instance_gateway: IpAddr,
     /// Named IP access lists.
     pub access_lists: &'a BTreeMap<String, Vec<String>>,
     /// Names of the secret values that are set for the instance; a needed one that is not here is an error.
@@ -36,6 +54,20 @@ pub struct InstanceInput<'a> {
     pub texts: &'a BTreeMap<String, String>,
     /// Names of the secrets that hold PEM chains with keys for the instance's hosts.
     pub certificates: &'a [String],
+}
+
+impl InstanceInput<'_> {
+    fn slug(&self) -> String {
+        self.instance.slug()
+    }
+
+    /// A file of the repository that the manifest names.
+    fn text(&self, key: &str, path: &str) -> Result<&str, LayerError> {
+        self.texts
+            .get(path)
+            .map(String::as_str)
+            .ok_or_else(|| LayerError::new(key, format!("the release has no readable file {path:?}")))
+    }
 }
 
 /// Everything that rendering a cluster's shared services needs to know.
@@ -58,13 +90,41 @@ pub struct LayerError {
     pub hint: Option<String>,
 }
 
+impl LayerError {
+    fn new(path: &str, message: impl Into<String>) -> Self {
+        LayerError { path: path.to_owned(), message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+}
+
 /// The resources of one release of an instance.
-pub fn plan_instance(_input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
-    let _ = StorageDriver::Directory;
-    todo!()
+pub fn plan_instance(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
+    let mut resources = storage::plan_storage(input)?;
+    resources.extend(db::plan_db(input)?);
+    resources.extend(app::plan_app(input)?);
+    resources.extend(proxy::plan_proxy(input)?);
+    resources.extend(routing::plan_routing(input)?);
+    resources.extend(support::plan_support(input));
+    Ok(resources)
 }
 
 /// The resources of a cluster's shared services.
-pub fn plan_cluster(_input: &ClusterInput<'_>) -> Result<Vec<Resource>, LayerError> {
-    todo!()
+pub fn plan_cluster(input: &ClusterInput<'_>) -> Result<Vec<Resource>, LayerError> {
+    cluster::plan_cluster(input)
+}
+
+fn resource(layer: Layer, name: &str, spec: Spec) -> Resource {
+    Resource { layer, key: format!("{layer}/{name}"), spec }
+}
+
+/// The id of one of the cluster's own images; `key` is what needs it.
+fn image(images: &BTreeMap<String, String>, key: &str, name: &str) -> Result<String, LayerError> {
+    images.get(name).cloned().ok_or_else(|| {
+        LayerError::new(key, format!("the cluster's nodes have no image {name:?}"))
+            .hint("build the images on the node with layers/images/build.sh")
+    })
 }

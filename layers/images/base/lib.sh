@@ -1,6 +1,12 @@
 # shellcheck shell=bash
 # Shared by the entry points of the instance images.
 
+# Starts the entry point again without any way to gain privileges; the engine's Swarm interface cannot say it. What the
+# kernel says counts, not the environment, which is the app's.
+no_new_privileges() {
+  [[ $(</proc/self/status) = *$'\nNoNewPrivs:\t1\n'* ]] || exec setpriv --no-new-privs "$0" "$@"
+}
+
 # Puts the instance's secret values into this process's environment; call it only where the app itself will run.
 load_secrets() {
   local entry

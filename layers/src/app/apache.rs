@@ -1,0 +1,97 @@
+//! Apache's whole configuration in a replica, with or without PHP behind it.
+
+use magrathea_core::manifest::{Stack, WritableKind};
+use minijinja::{Value, context};
+
+use super::{PORT, php};
+use crate::render::render;
+use crate::storage::CODE;
+use crate::{InstanceInput, LayerError, check};
+
+/// What a URL prefix, or a folder, is allowed to do.
+struct Rules {
+    /// The URL prefix without the closing slash; none when the rule is about a folder alone.
+    url: Option<String>,
+    /// The folder in the container.
+    folder: String,
+    scripts: bool,
+    allow: bool,
+    expires: Option<u64>,
+    headers: Vec<(String, String)>,
+}
+
+impl Rules {
+    fn value(self) -> Value {
+        let headers: Vec<_> = self.headers.into_iter().map(|(name, value)| context! { name, value }).collect();
+        let Rules { url, folder, scripts, allow, expires, .. } = self;
+        context! { url, folder, scripts, allow, expires, headers }
+    }
+}
+
+pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
+    let app = &input.sections.app_layer;
+    let root = check::relative_path("app_layer.root", &app.root)?;
+    let document_root = if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") };
+    let php = input.stack == Stack::Php;
+    let mut rules = folder_rules(input)?;
+    rules.extend(location_rules(input, &document_root)?);
+    let values = context! {
+        port => PORT,
+        document_root,
+        php,
+        php_version => php::VERSION,
+        socket => php::SOCKET,
+        rules => rules.into_iter().map(Rules::value).collect::<Vec<_>>(),
+        gateway => input.instance_gateway.to_string(),
+        max_body => input.sections.proxy.max_body.bytes(),
+        timeout => timeout_seconds(input),
+    };
+    render("apache.conf", include_str!("../../templates/apache.conf.j2"), values)
+}
+
+/// How long a request may stay silent.
+pub fn timeout_seconds(input: &InstanceInput<'_>) -> u64 {
+    input.sections.routing.timeout.map_or(60, |span| span.0.as_secs().max(1))
+}
+
+/// Writable folders hold what visitors upload: no scripts there unless the manifest says so.
+fn folder_rules(input: &InstanceInput<'_>) -> Result<Vec<Rules>, LayerError> {
+    let mut rules = Vec::new();
+    for (given, writable) in &input.sections.storage.writable {
+        let path = check::relative_path(&format!("storage.writable.{given}"), given)?;
+        let scripts = writable.scripts.unwrap_or(writable.kind != WritableKind::Shared);
+        if !scripts {
+            rules.push(Rules {
+                url: None,
+                folder: format!("{CODE}/{path}"),
+                scripts,
+                allow: true,
+                expires: None,
+                headers: Vec::new(),
+            });
+        }
+    }
+    Ok(rules)
+}
+
+fn location_rules(input: &InstanceInput<'_>, document_root: &str) -> Result<Vec<Rules>, LayerError> {
+    let mut rules = Vec::new();
+    for (prefix, location) in &input.sections.app_layer.locations {
+        let key = format!("app_layer.locations.{prefix}");
+        let url = check::url_path(&key, prefix)?.trim_end_matches('/');
+        let mut headers = Vec::new();
+        for (name, value) in &location.headers {
+            let key = format!("{key}.headers.{name}");
+            headers.push((check::header_name(&key, name)?.to_owned(), check::header_value(&key, value)?));
+        }
+        rules.push(Rules {
+            url: Some(url.to_owned()),
+            folder: format!("{document_root}{url}"),
+            scripts: location.scripts,
+            allow: location.allow,
+            expires: location.expires.map(|span| span.0.as_secs()),
+            headers,
+        });
+    }
+    Ok(rules)
+}

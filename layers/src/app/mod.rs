@@ -1,0 +1,159 @@
+//! Layer 3: the replicas of a release. Each release of an instance is a service of its own, beside the one it follows.
+
+mod apache;
+mod php;
+mod tomcat;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use magrathea_core::manifest::Stack;
+use magrathea_core::names::Layer;
+use magrathea_core::plan::{
+    FileSpec, Limits, Resource, SecretText, ServiceMode, ServiceNetwork, ServiceSpec, Spec, TmpfsSpec,
+};
+use magrathea_core::units::{ByteSize, Span};
+
+pub use self::apache::timeout_seconds;
+use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
+use crate::storage;
+use crate::{InstanceInput, LayerError, check, resource};
+
+/// The port that a replica listens on.
+pub const PORT: u16 = 8080;
+/// The least memory that any stack starts with.
+const LEAST_MEMORY: ByteSize = ByteSize::mib(96);
+
+pub fn plan_app(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
+    Ok(vec![resource(Layer::App, "web", Spec::Service(Box::new(web_service(input)?)))])
+}
+
+/// The name of a release's service.
+pub fn service_name(input: &InstanceInput<'_>) -> String {
+    format!("{}-web-{}", input.slug(), input.release)
+}
+
+fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
+    let app = &input.sections.app_layer;
+    if app.memory < LEAST_MEMORY {
+        return Err(LayerError::new("app_layer.memory", format!("{} is less than {LEAST_MEMORY}", app.memory)));
+    }
+    let (mut env, secret_env) = environment(input)?;
+    let mut files = vec![
+        file("/etc/passwd", passwd(input.uid)),
+        file("/etc/group", format!("root:x:0:\napp:x:{}:\n", input.uid)),
+    ];
+    match input.stack {
+        Stack::Php => {
+            files.push(file("/etc/magrathea/apache.conf", apache::render_apache(input)?));
+            files.extend(php::render_php(input)?);
+        }
+        Stack::Static => files.push(file("/etc/magrathea/apache.conf", apache::render_apache(input)?)),
+        Stack::Tomcat => {
+            files.extend(tomcat::render_tomcat(input)?);
+            env.insert("TOMCAT_JAVA_OPTS".into(), tomcat::java_options(app.memory));
+        }
+    }
+    let writable = storage::plan_writable(input)?;
+    let scratch = ByteSize(app.memory.bytes() / 2);
+    let mut tmpfs = vec![
+        TmpfsSpec { target: "/tmp".into(), size: scratch, mode: 0o1777 },
+        TmpfsSpec { target: "/run".into(), size: scratch, mode: 0o1777 },
+    ];
+    tmpfs.extend(writable.tmpfs);
+    Ok(ServiceSpec {
+        name: service_name(input),
+        image: input.image.to_owned(),
+        mode: ServiceMode::Replicated(app.replicas),
+        on: Layer::App,
+        network: ServiceNetwork::Instance { network: input.slug(), aliases: Vec::new() },
+        user: Some(format!("{0}:{0}", input.uid)),
+        command: Vec::new(),
+        env,
+        files,
+        secret_env,
+        mounts: writable.service_mounts,
+        tmpfs,
+        read_only: true,
+        capabilities: Some(Vec::new()),
+        limits: Limits { memory: Some(app.memory), millicpus: millicpus(app.cpus.as_deref())?, pids: Some(512) },
+        stop_signal: None,
+        // The router has drained the release by then; this is for what came past it.
+        stop_grace: Span(Duration::from_secs(10)),
+        labels: BTreeMap::new(),
+    })
+}
+
+fn file(target: &str, content: String) -> FileSpec {
+    FileSpec { target: target.to_owned(), mode: 0o444, content }
+}
+
+/// Gives the instance's uid a name and a home, which git, ssh and some libraries insist on.
+fn passwd(uid: u32) -> String {
+    format!("root:x:0:0:root:/root:/usr/sbin/nologin\napp:x:{uid}:{uid}:app:/tmp:/bin/bash\n")
+}
+
+type Environment = (BTreeMap<String, String>, BTreeMap<String, SecretText>);
+
+/// What the app's processes find in their environment: the platform's values first, so that the app may say otherwise
+/// about everything but who it is.
+fn environment(input: &InstanceInput<'_>) -> Result<Environment, LayerError> {
+    let slug = input.slug();
+    let mut env: BTreeMap<String, String> =
+        [("HOME", "/tmp".to_owned()), ("PORT", PORT.to_string())].map(|(k, v)| (k.to_owned(), v)).into();
+    let mut secret_env = BTreeMap::new();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
+    if input.sections.db.mysql.is_some() {
+        let (host, port) = (input.db_address, input.cluster.db.port);
+        set("DB_HOST", host.to_string());
+        set("DB_PORT", port.to_string());
+        set("DB_NAME", slug.clone());
+        set("DB_USER", slug.clone());
+        secret_env.insert(PASSWORD.to_owned(), SecretText::secret(PASSWORD));
+        let address = std::net::SocketAddr::new(host, port);
+        let url = format!("mysql://{slug}:${{secret:{PASSWORD}}}@{address}/{slug}");
+        secret_env.insert("DATABASE_URL".to_owned(), SecretText(url));
+    }
+    if input.sections.db.memcache.is_some() {
+        set("MEMCACHED_HOST", MEMCACHED_HOST.to_owned());
+        set("MEMCACHED_PORT", MEMCACHED_PORT.to_string());
+    }
+    for (name, value) in &input.sections.env {
+        check::environment(&format!("env.{name}"), name, value)?;
+        secret_env.remove(name);
+        env.insert(name.clone(), value.clone());
+    }
+    for name in &input.sections.secrets {
+        check::environment("secrets", name, "")?;
+        if !input.secrets.contains(name) {
+            return Err(LayerError::new("secrets", format!("{name} has no value"))
+                .hint("set it with `td config set --secret`, then deploy again"));
+        }
+        env.remove(name);
+        secret_env.insert(name.clone(), SecretText::secret(name));
+    }
+    let identity = [
+        ("MAGRATHEA_APP", input.app.to_string()),
+        ("MAGRATHEA_LABEL", input.label.to_string()),
+        ("MAGRATHEA_CLUSTER", input.cluster_name.to_string()),
+        ("MAGRATHEA_INSTANCE", input.instance.to_string()),
+        ("MAGRATHEA_RELEASE", input.release.to_string()),
+    ];
+    env.extend(identity.map(|(name, value)| (name.to_owned(), value)));
+    Ok((env, secret_env))
+}
+
+/// `"0.5"` → 500.
+fn millicpus(cpus: Option<&str>) -> Result<Option<u32>, LayerError> {
+    let Some(text) = cpus else { return Ok(None) };
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+    let value = (digits(whole) && digits(part))
+        .then(|| format!("{whole}{part:0<3}").parse::<u32>().ok())
+        .flatten()
+        .filter(|millis| *millis >= 10);
+    value.map(Some).ok_or_else(|| {
+        LayerError::new("app_layer.cpus", format!("{text:?} is not a number of CPUs"))
+            .hint("at least 0.01 with up to three decimals, as in \"0.5\" or \"2\"")
+    })
+}

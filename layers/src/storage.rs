@@ -1,0 +1,84 @@
+//! Layer 1: the instance's writable folders, filled once from the release; everything else is read-only.
+
+use std::path::Path;
+
+use magrathea_core::manifest::WritableKind;
+use magrathea_core::names::Layer;
+use magrathea_core::plan::{
+    MountSource, MountSpec, NetworkSpec, Resource, SeedSpec, Spec, StorageMount, StorageSpec, TmpfsSpec, hash_text,
+};
+use magrathea_core::units::ByteSize;
+
+use crate::{InstanceInput, LayerError, check, resource};
+
+/// Where the release's code is in its container.
+pub const CODE: &str = "/app";
+/// Most memory that one `tmp` path may use.
+const TMP_SIZE: ByteSize = ByteSize::mib(64);
+
+/// The writable paths, as storage keeps them and as a replica sees them.
+pub struct Writable {
+    pub mounts: Vec<StorageMount>,
+    pub service_mounts: Vec<MountSpec>,
+    pub tmpfs: Vec<TmpfsSpec>,
+}
+
+pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
+    // The network is not storage, but every later layer's services are attached to it, so it is laid first.
+    let mut resources =
+        vec![resource(Layer::Storage, "network", Spec::Network(NetworkSpec { name: input.slug() }))];
+    let mounts = plan_writable(input)?.mounts;
+    if !mounts.is_empty() {
+        let storage = StorageSpec {
+            slug: input.slug(),
+            driver: input.cluster.storage.driver,
+            base: input.cluster.storage.path.clone(),
+            quota: input.sections.storage.quota,
+            uid: input.uid,
+            mounts,
+        };
+        resources.push(resource(Layer::Storage, "files", Spec::Storage(storage.clone())));
+        let seed = SeedSpec { storage, image: input.image.to_owned() };
+        resources.push(resource(Layer::Storage, "seed", Spec::Seed(seed)));
+    }
+    Ok(resources)
+}
+
+/// Sorts the manifest's writable paths by where they live.
+pub fn plan_writable(input: &InstanceInput<'_>) -> Result<Writable, LayerError> {
+    let mut out = Writable { mounts: Vec::new(), service_mounts: Vec::new(), tmpfs: Vec::new() };
+    for (given, writable) in &input.sections.storage.writable {
+        let key = format!("storage.writable.{given}");
+        let path = check::relative_path(&key, given)?;
+        if path.is_empty() {
+            return Err(LayerError::new(&key, "the whole repository cannot be writable")
+                .hint("name the folders that the app writes to"));
+        }
+        let target = format!("{CODE}/{path}");
+        if writable.kind == WritableKind::Tmp {
+            out.tmpfs.push(TmpfsSpec { target, size: TMP_SIZE, mode: 0o1777 });
+            continue;
+        }
+        let mount = StorageMount {
+            name: mount_name(path),
+            path: path.to_owned(),
+            shared: writable.kind == WritableKind::Shared,
+        };
+        let source = MountSource::Storage {
+            slug: input.slug(),
+            base: input.cluster.storage.path.clone(),
+            mount: mount.name.clone(),
+        };
+        out.service_mounts.push(MountSpec { source, target, read_only: false });
+        out.mounts.push(mount);
+    }
+    Ok(out)
+}
+
+/// A folder name that can be read, and that no other path of the instance has.
+fn mount_name(path: &str) -> String {
+    let last = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric()).take(24).collect();
+    let hash: String = hash_text(path).chars().take(8).collect();
+    if readable.is_empty() { hash } else { format!("{readable}-{hash}") }
+}

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployFailure, DeployInfo, DeployStatus, Phase, SourceInfo};
 use magrathea_core::names::{AppId, AppName, ClusterName, DeployId, InstanceId, LabelName, ReleaseNumber};
+use magrathea_core::plan::Plan;
 use magrathea_core::wire::Serving;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -269,6 +270,19 @@ pub async fn set_release(
     Ok(())
 }
 
+/// Notes what is about to be laid for an instance that has no plan yet, so that it can be destroyed.
+pub async fn set_ground(client: &impl Client, id: DeployId, draft: &Plan) -> Result<(), DbError> {
+    client.execute("UPDATE deploys SET ground = $2 WHERE id = $1", &[&id.0, &Json(draft)]).await?;
+    Ok(())
+}
+
+/// The newest draft that was laid for an instance.
+pub async fn load_ground(client: &impl Client, instance: InstanceId) -> Result<Option<Plan>, DbError> {
+    let sql = "SELECT ground FROM deploys WHERE instance = $1 AND ground IS NOT NULL ORDER BY created DESC LIMIT 1";
+    let row = client.query_opt(sql, &[&instance.0]).await?;
+    row.map(|row| Ok(row.try_get::<_, Json<Plan>>(0)?.0)).transpose()
+}
+
 /// Notes that routing has switched.
 pub async fn commit_deploy(client: &impl Client, id: DeployId, serving: &Serving) -> Result<(), DbError> {
     let sql = "UPDATE deploys SET committed = true, serving = $2 WHERE id = $1";
@@ -285,7 +299,7 @@ pub struct End<'a> {
 }
 
 /// Ends a deploy; one that is over stays as it is.
-pub async fn finish_deploy(client: &impl Client, id: DeployId, end: End<'_>) -> Result<(), DbError> {
+pub async fn finish_deploy(client: &impl Client, id: DeployId, end: &End<'_>) -> Result<(), DbError> {
     let sql = "UPDATE deploys SET status = $2, serving = coalesce($3, serving), failure = $4, finished = now()
                WHERE id = $1 AND status IN ('waiting', 'running')";
     client.execute(sql, &[&id.0, &text(end.status), &end.serving.map(Json), &end.failure.map(Json)]).await?;

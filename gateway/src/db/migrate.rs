@@ -37,11 +37,13 @@ pub async fn migrate(db: &Db) -> anyhow::Result<()> {
 }
 
 async fn migrate_locked(conn: &mut Connection) -> anyhow::Result<()> {
-    conn.batch_execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (
-             name text PRIMARY KEY, checksum text NOT NULL, applied timestamptz NOT NULL DEFAULT now())",
-    )
-    .await?;
+    if conn.query_opt("SELECT WHERE to_regclass('schema_migrations') IS NULL", &[]).await?.is_some() {
+        conn.batch_execute(
+            "CREATE TABLE schema_migrations (
+                 name text PRIMARY KEY, checksum text NOT NULL, applied timestamptz NOT NULL DEFAULT now())",
+        )
+        .await?;
+    }
     let rows = conn.query("SELECT name, checksum FROM schema_migrations", &[]).await?;
     for row in &rows {
         let (name, checksum): (String, String) = (row.try_get(0)?, row.try_get(1)?);

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 
+#[cfg(test)]
+pub use self::migrate::fingerprint;
 pub use self::migrate::migrate;
 pub use deadpool_postgres::GenericClient as Client;
 pub use deadpool_postgres::Transaction;

@@ -60,6 +60,18 @@ pub async fn load_plan(
     client.query_opt(sql, &[&instance.0, &number_in(release)]).await?.map(plan).transpose()
 }
 
+/// The plan with this hash, as another's parent.
+pub async fn load_by_hash(client: &impl Client, instance: InstanceId, hash: &str) -> Result<Option<Plan>, DbError> {
+    let sql = "SELECT body FROM plans WHERE instance = $1 AND hash = $2 ORDER BY generation DESC LIMIT 1";
+    client.query_opt(sql, &[&instance.0, &hash]).await?.map(plan).transpose()
+}
+
+/// The newest plan of an instance, whether or not it ever served.
+pub async fn load_newest_plan(client: &impl Client, instance: InstanceId) -> Result<Option<Plan>, DbError> {
+    let sql = "SELECT body FROM plans WHERE instance = $1 ORDER BY generation DESC LIMIT 1";
+    client.query_opt(sql, &[&instance.0]).await?.map(plan).transpose()
+}
+
 /// Stores a cluster's plan.
 pub async fn insert_cluster_plan(client: &impl Client, cluster: &ClusterName, plan: &Plan) -> Result<(), DbError> {
     let sql = "INSERT INTO cluster_plans (cluster, generation, parent, hash, body) VALUES ($1, $2, $3, $4, $5)";

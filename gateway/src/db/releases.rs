@@ -188,6 +188,12 @@ pub async fn release_hosts(client: &impl Client, instance: InstanceId, keep: &[S
     Ok(())
 }
 
+/// Forgets what a destroyed instance served and which hosts it had.
+pub async fn forget_instance(client: &impl Client, instance: InstanceId) -> Result<(), DbError> {
+    client.execute("DELETE FROM serving WHERE instance = $1", &[&instance.0]).await?;
+    release_hosts(client, instance, &[]).await
+}
+
 /// What must stay on nodes: images of releases that serve, may be rolled back to, or are being brought.
 pub async fn list_kept_images(client: &impl Client, keep: i64) -> Result<Vec<String>, DbError> {
     let sql = "SELECT image FROM (

@@ -104,6 +104,17 @@ impl Pki {
         Ok(Ok(NodeCertificate { certificate: certificate.pem(), serial }))
     }
 
+    /// A new key and a certificate for an instance's hosts: the chain, then the key, in PEM.
+    pub fn issue_hosts(&self, hosts: &[String]) -> anyhow::Result<String> {
+        let key = KeyPair::generate()?;
+        let mut params = leaf(hosts.first().map_or("instance", String::as_str), SERVER_DAYS)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let names = hosts.iter().map(|host| Ok(SanType::DnsName(host.as_str().try_into()?)));
+        params.subject_alt_names = names.collect::<Result<_, rcgen::Error>>()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(format!("{}{}{}", certificate.pem(), self.pem, key.serialize_pem()))
+    }
+
     fn server_certificate(
         &self,
         names: &[String],

@@ -78,6 +78,8 @@ CREATE TABLE deploys (
     urls jsonb NOT NULL DEFAULT '[]',
     serving jsonb,
     failure jsonb,
+    -- The draft of an instance's first plan: what may have been laid before there was a release.
+    ground jsonb,
     -- Who asked for it to stop.
     cancelled_by text,
     -- The gateway that runs it, and until when the others believe that it does.

@@ -1,0 +1,148 @@
+//! Brings resources about on the nodes that they belong to. The one way to a node for deploys, recovery, reconciling
+//! and removal alike.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use magrathea_core::clusters::Cluster;
+use magrathea_core::names::{ClusterName, Layer};
+use magrathea_core::plan::{Resource, Spec, hash_of};
+use magrathea_core::wire::{DataFate, Ensure, Progress, Remove, Serving};
+
+use super::failure::Failure;
+use crate::hub::NodeRef;
+use crate::state::State;
+
+/// Takes in what actions tell while they run.
+pub type Listener<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// For work that nobody watches.
+pub const UNHEARD: Listener<'static> = &|_| {};
+
+/// Applies resources of one subject.
+#[derive(Clone)]
+pub struct Applier {
+    pub state: Arc<State>,
+    /// The instance's slug, or the cluster's name.
+    pub subject: String,
+    pub cluster_name: ClusterName,
+    pub cluster: Cluster,
+    /// All secret values of the subject; each resource is sent those that it names.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// What came of bringing a resource about.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub changed: bool,
+    /// For a route, by node.
+    pub serving: Vec<Serving>,
+}
+
+/// The nodes of a cluster that carry a layer, in order.
+pub fn nodes_of(name: &ClusterName, cluster: &Cluster, layer: Layer) -> Vec<NodeRef> {
+    let carries = cluster.nodes.iter().filter(|(_, node)| node.layers.contains(&layer));
+    carries.map(|(node, _)| NodeRef { cluster: name.clone(), node: node.clone() }).collect()
+}
+
+/// All nodes of a cluster, in order.
+pub fn all_nodes(name: &ClusterName, cluster: &Cluster) -> Vec<NodeRef> {
+    cluster.nodes.keys().map(|node| NodeRef { cluster: name.clone(), node: node.clone() }).collect()
+}
+
+impl Applier {
+    /// Services and networks are the swarm's, so one node brings them about for all; the rest is each node's own.
+    fn targets(&self, resource: &Resource) -> Result<Vec<NodeRef>, Failure> {
+        let mut nodes = match resource.spec {
+            Spec::Firewall(_) => all_nodes(&self.cluster_name, &self.cluster),
+            _ => nodes_of(&self.cluster_name, &self.cluster, resource.layer),
+        };
+        if matches!(resource.spec, Spec::Service(_) | Spec::Network(_)) {
+            nodes.truncate(1);
+        }
+        if nodes.is_empty() {
+            return Err(Failure::new(
+                "node",
+                format!("cluster {} has no node that carries the layer {}", self.cluster_name, resource.layer),
+            )
+            .hint("add the layer to a node in clusters.yml"));
+        }
+        Ok(nodes)
+    }
+
+    /// The node that is asked about the layer's things that only one node needs to do.
+    pub fn first_node(&self, layer: Layer) -> Result<NodeRef, Failure> {
+        nodes_of(&self.cluster_name, &self.cluster, layer).into_iter().next().ok_or_else(|| {
+            Failure::new("node", format!("cluster {} has no node that carries the layer {layer}", self.cluster_name))
+                .hint("add the layer to a node in clusters.yml")
+        })
+    }
+
+    /// The values that the resource names.
+    pub fn secrets_of(&self, resource: &Resource) -> BTreeMap<String, String> {
+        let names = secret_names(resource);
+        let values = names.into_iter().filter_map(|name| self.secrets.get_key_value(&name));
+        values.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Brings a resource about; nodes that have confirmed the very same since they connected are not asked.
+    pub async fn ensure(&self, resource: &Resource, listener: Listener<'_>) -> Result<Outcome, Failure> {
+        let secrets = self.secrets_of(resource);
+        let hash = identity_of(resource, &secrets);
+        // What a router serves is always asked for.
+        let is_route = matches!(resource.spec, Spec::Route(_));
+        let mut outcome = Outcome::default();
+        for node in self.targets(resource)? {
+            let engine = &self.state.engine;
+            if !is_route && engine.is_confirmed(&node, &self.subject, &resource.key, &hash) {
+                continue;
+            }
+            engine.unconfirm(&node, &self.subject, &resource.key);
+            let request = Ensure { resource: resource.clone(), secrets: secrets.clone() };
+            let ensured = self.state.hub.call(&node, request, listener).await;
+            let ensured = ensured.map_err(|error| Failure::call(&node, own_code(resource), error))?;
+            engine.confirm(&node, &self.subject, &resource.key, hash.clone());
+            outcome.changed |= ensured.changed;
+            outcome.serving.extend(ensured.serving);
+        }
+        Ok(outcome)
+    }
+
+    /// Takes a resource away.
+    pub async fn remove(&self, resource: &Resource, data: DataFate) -> Result<(), Failure> {
+        for node in self.targets(resource)? {
+            self.state.engine.unconfirm(&node, &self.subject, &resource.key);
+            let request = Remove { resource: resource.clone(), data };
+            let removed = self.state.hub.call(&node, request, UNHEARD).await;
+            removed.map_err(|error| Failure::call(&node, "node", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The code of a failure that is the app's own, by what was to be brought about.
+fn own_code(resource: &Resource) -> &'static str {
+    match resource.spec {
+        Spec::Service(_) => "unhealthy",
+        Spec::Cache(_) | Spec::Route(_) | Spec::Router(_) => "refused",
+        _ => "node",
+    }
+}
+
+/// What must be the same for a resource to count as there. Seeding happens once per set of mounts, whatever the image.
+fn identity_of(resource: &Resource, secrets: &BTreeMap<String, String>) -> String {
+    match &resource.spec {
+        Spec::Seed(seed) => hash_of(&seed.storage),
+        spec => hash_of(&(spec, secrets)),
+    }
+}
+
+fn secret_names(resource: &Resource) -> Vec<String> {
+    let texts = match &resource.spec {
+        Spec::Database(database) => vec![&database.ensure],
+        Spec::Service(service) => service.secret_env.values().collect(),
+        Spec::Route(route) => route.files.values().chain(route.certificates.values()).collect(),
+        _ => Vec::new(),
+    };
+    texts.into_iter().flat_map(|text| text.names()).map(str::to_owned).collect()
+}

@@ -1,0 +1,118 @@
+//! Takes instances away with their data, in reverse layer order. May be repeated after an interruption: an instance is
+//! marked only when nothing of it is left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::plan::Resource;
+use magrathea_core::wire::DataFate;
+
+use super::layout::Site;
+use super::submit::{into_api, locked};
+use super::{history, sweep};
+use crate::actor::Actor;
+use crate::api::error::{ApiError, Code};
+use crate::db::instances::Instance;
+use crate::db::{DbError, apps, deploys, instances, plans, releases, timeline};
+use crate::state::State;
+
+/// Takes an app's label away, on every cluster it lives on, with its data.
+pub async fn destroy_instance(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    label: &LabelName,
+) -> Result<(), ApiError> {
+    let mut of_label = list(state, name).await?;
+    of_label.retain(|instance| instance.label == *label);
+    if of_label.is_empty() {
+        return Err(ApiError::new(Code::InstanceNotFound, format!("app {name} has no instance {label}")));
+    }
+    for instance in of_label {
+        destroy(state, actor, instance).await?;
+    }
+    Ok(())
+}
+
+/// Takes an app away with all its instances and their data.
+pub async fn destroy_app(state: &Arc<State>, actor: &Actor, name: &AppName) -> Result<(), ApiError> {
+    for instance in list(state, name).await? {
+        destroy(state, actor, instance).await?;
+    }
+    let mut conn = state.db.conn().await?;
+    let app = apps::load_app(&conn, name).await?.ok_or_else(|| not_found(name))?;
+    let tx = conn.transaction().await.map_err(DbError::from)?;
+    apps::destroy_app(&tx, app.id).await?;
+    let message = format!("app {name} was destroyed");
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "app.destroyed",
+        app: Some(name.as_str()),
+        message: &message,
+        ..Default::default()
+    };
+    timeline::append(&tx, entry).await?;
+    Ok(tx.commit().await.map_err(DbError::from)?)
+}
+
+fn not_found(name: &AppName) -> ApiError {
+    ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
+}
+
+async fn list(state: &State, name: &AppName) -> Result<Vec<Instance>, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = apps::load_app(&conn, name).await?.ok_or_else(|| not_found(name))?;
+    Ok(instances::list_app_instances(&conn, app.id).await?)
+}
+
+async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Result<(), ApiError> {
+    let _hold = state.engine.hold(instance.id).await;
+    let running = deploys::find_running(&state.db.conn().await?, instance.id).await?;
+    if running.is_some() {
+        return Err(locked(&running));
+    }
+    let site = Site::new(state, instance).map_err(into_api)?;
+    let instance = &site.instance;
+    let applier = site.applier(BTreeMap::new());
+    for resource in laid(state, instance).await?.iter().rev() {
+        applier.remove(resource, DataFate::Destroy).await.map_err(into_api)?;
+    }
+    let message = format!("{} ({}) on {} was destroyed with its data", instance.app_name, instance.label, instance.cluster);
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await.map_err(DbError::from)?;
+    releases::forget_instance(&tx, instance.id).await?;
+    instances::destroy_instance(&tx, instance.id).await?;
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "instance.destroyed",
+        app: Some(instance.app_name.as_str()),
+        label: Some(instance.label.as_str()),
+        cluster: Some(instance.cluster.as_str()),
+        message: &message,
+    };
+    timeline::append(&tx, entry).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    history::forget_later(state, &instance.cluster, site.slug(), &actor.name, message.clone());
+    // Services of other releases, should there be any, and all images.
+    sweep::sweep_later(state, &instance.cluster);
+    Ok(())
+}
+
+/// All that may have been laid for an instance, in layer order: what serves, else what was tried last.
+async fn laid(state: &State, instance: &Instance) -> Result<Vec<Resource>, DbError> {
+    let conn = state.db.conn().await?;
+    let plans = [
+        deploys::load_ground(&conn, instance.id).await?,
+        plans::load_newest_plan(&conn, instance.id).await?,
+        plans::load_serving_plan(&conn, instance.id).await?,
+    ];
+    let mut by_key = BTreeMap::new();
+    for resource in plans.into_iter().flatten().flat_map(|plan| plan.resources) {
+        by_key.insert(resource.key.clone(), resource);
+    }
+    let mut resources: Vec<Resource> = by_key.into_values().collect();
+    // Networks go last: the engine keeps one for as long as a service is attached.
+    resources.sort_by_key(|r| (!matches!(r.spec, magrathea_core::plan::Spec::Network(_)), r.layer));
+    Ok(resources)
+}

@@ -1,0 +1,259 @@
+//! From an instance's configuration to its plan: gathers what rendering needs to know, once per deploy, and renders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use magrathea_buildpacks::Recipe;
+use magrathea_core::clusters::{Cluster, Clusters};
+use magrathea_core::manifest::{Resolved, Stack};
+use magrathea_core::names::{Layer, ReleaseNumber};
+use magrathea_core::plan::{Plan, Resource, Spec, Subject};
+use magrathea_layers::{InstanceInput, plan_instance};
+
+use super::apply::{Applier, all_nodes, nodes_of};
+use super::failure::Failure;
+use super::intake;
+use super::secrets::{Secrets, load_secrets};
+use crate::db::instances::Instance;
+use crate::hub::NodeRef;
+use crate::state::State;
+
+/// Stands for the release image before it was built.
+pub const TO_BE_BUILT: &str = "(to be built)";
+
+/// An instance in its place.
+#[derive(Clone)]
+pub struct Site {
+    pub state: Arc<State>,
+    pub instance: Instance,
+    pub clusters: Arc<Clusters>,
+    pub cluster: Cluster,
+}
+
+impl Site {
+    /// Finds the instance's cluster.
+    pub fn new(state: &Arc<State>, instance: Instance) -> Result<Self, Failure> {
+        let clusters = state.clusters();
+        let cluster = clusters.clusters.get(&instance.cluster).cloned().ok_or_else(|| {
+            Failure::new("node", format!("clusters.yml has no cluster {}", instance.cluster))
+                .hint("put it back, or deploy to another cluster")
+        })?;
+        Ok(Site { state: Arc::clone(state), instance, clusters, cluster })
+    }
+
+    pub fn slug(&self) -> String {
+        self.instance.id.slug()
+    }
+
+    /// All nodes of its cluster.
+    pub fn nodes(&self) -> Vec<NodeRef> {
+        all_nodes(&self.instance.cluster, &self.cluster)
+    }
+
+    pub fn applier(&self, secrets: BTreeMap<String, String>) -> Applier {
+        Applier {
+            state: Arc::clone(&self.state),
+            subject: self.slug(),
+            cluster_name: self.instance.cluster.clone(),
+            cluster: self.cluster.clone(),
+            secrets,
+        }
+    }
+}
+
+/// Everything that rendering needs beside the release.
+pub struct Ingredients {
+    pub site: Site,
+    pub resolved: Resolved,
+    pub secrets: Secrets,
+    texts: BTreeMap<String, String>,
+    pub images: BTreeMap<String, String>,
+    db_address: IpAddr,
+    instance_gateway: IpAddr,
+}
+
+/// The hosts under which an instance answers: its domains, or its name below the cluster's domain.
+pub fn hosts_of(site: &Site, resolved: &Resolved) -> Vec<String> {
+    let routing = &resolved.sections.routing;
+    let mut hosts: Vec<String> = routing.domains.iter().chain(&routing.redirects).cloned().collect();
+    if routing.domains.is_empty() {
+        hosts.extend(magrathea_layers::default_host(&site.instance.app_name, &site.instance.label, &site.cluster));
+    }
+    hosts
+}
+
+/// The configuration with what the buildpack found where the file is silent.
+pub fn settle(mut resolved: Resolved, recipe: &Recipe) -> Resolved {
+    let app = &mut resolved.sections.app_layer;
+    app.stack = Some(recipe.stack);
+    if app.version.is_none() {
+        app.version = Some(recipe.version.clone());
+    }
+    if !resolved.origins.contains_key("app_layer.root") {
+        app.root.clone_from(&recipe.root);
+    }
+    resolved
+}
+
+/// Gathers it: secrets, the nodes' images and addresses, and the files that the manifest names.
+pub async fn gather(site: Site, resolved: Resolved, source: &str) -> Result<Ingredients, Failure> {
+    let hosts = hosts_of(&site, &resolved);
+    let secrets = load_secrets(&site.state, &site.instance, &resolved.sections, &hosts).await?;
+    gather_with(site, resolved, source, secrets).await
+}
+
+/// Gathers the rest.
+pub async fn gather_with(
+    site: Site,
+    resolved: Resolved,
+    source: &str,
+    secrets: Secrets,
+) -> Result<Ingredients, Failure> {
+    let sections = &resolved.sections;
+    let named = [&sections.proxy.vcl, &sections.access.maintenance_page];
+    let wanted: BTreeSet<String> = named.into_iter().flatten().cloned().collect();
+    let archive = intake::blob_path(&site.state.blobs(), source);
+    let texts = intake::read_texts(archive, wanted).await.context("cannot read the source")?;
+
+    let mut images = BTreeMap::new();
+    for node in site.nodes() {
+        images.extend(site.state.hub.report(&node).unwrap_or_default().images);
+    }
+    let db_address = gateway_of(&site, Layer::Db)?;
+    let instance_gateway = gateway_of(&site, Layer::App)?;
+    Ok(Ingredients { site, resolved, secrets, texts, images, db_address, instance_gateway })
+}
+
+/// The address at which containers reach the first node with this layer (of any, when none carries it).
+fn gateway_of(site: &Site, layer: Layer) -> Result<IpAddr, Failure> {
+    let mut nodes = nodes_of(&site.instance.cluster, &site.cluster, layer);
+    nodes.extend(site.nodes());
+    let known = nodes.iter().find_map(|node| site.state.hub.report(node)?.instance_gateway);
+    known.ok_or_else(|| {
+        Failure::new("node", format!("no node of cluster {} has reported its addresses", site.instance.cluster))
+            .hint("see `td cluster info`")
+    })
+}
+
+impl Ingredients {
+    /// The plan of a release. Pure from here on.
+    pub fn render(
+        &self,
+        stack: Stack,
+        release: ReleaseNumber,
+        image: &str,
+        generation: u64,
+        parent: Option<String>,
+    ) -> Result<Plan, Failure> {
+        let site = &self.site;
+        let names: BTreeSet<String> = self.secrets.values.keys().cloned().collect();
+        let input = InstanceInput {
+            instance: site.instance.id,
+            app: &site.instance.app_name,
+            label: &site.instance.label,
+            release,
+            sections: &self.resolved.sections,
+            cluster_name: &site.instance.cluster,
+            cluster: &site.cluster,
+            stack,
+            image,
+            images: &self.images,
+            uid: site.instance.uid,
+            db_address: self.db_address,
+            instance_gateway: self.instance_gateway,
+            access_lists: &site.clusters.access_lists,
+            secrets: &names,
+            texts: &self.texts,
+            certificates: &self.secrets.certificates,
+        };
+        let resources = plan_instance(&input).map_err(|error| {
+            let mut failure = Failure::new("manifest_invalid", error.to_string());
+            failure.hint = error.hint;
+            failure
+        })?;
+        let subject = Subject::Instance { instance: site.instance.id, release };
+        Ok(Plan::new(subject, generation, parent, resources))
+    }
+
+    /// The URLs under which the instance answers.
+    pub fn urls(&self) -> Vec<String> {
+        urls_of(&self.site, &self.resolved)
+    }
+}
+
+/// The URLs under which an instance with this configuration answers.
+pub fn urls_of(site: &Site, resolved: &Resolved) -> Vec<String> {
+    let routing = &resolved.sections.routing;
+    let tls = routing.tls != magrathea_core::manifest::Tls::Off;
+    let (scheme, port, usual) = match tls {
+        true => ("https", site.cluster.routing.https, 443),
+        false => ("http", site.cluster.routing.http, 80),
+    };
+    let port = if port == usual { String::new() } else { format!(":{port}") };
+    let hosts = hosts_of(site, resolved);
+    let own = hosts.iter().filter(|host| !host.starts_with("*.") && !routing.redirects.contains(host));
+    own.map(|host| format!("{scheme}://{host}{port}/")).collect()
+}
+
+/// What a resource is to a deploy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Additive and independent of the release: network, files, database, memcached.
+    Ground,
+    /// Fills new writable paths from the release.
+    Seed,
+    /// The release's replicas.
+    Replicas,
+    Cache,
+    Route,
+    Support,
+}
+
+/// Sorts a resource of an instance's plan into its part.
+pub fn part_of(resource: &Resource) -> Part {
+    match &resource.spec {
+        Spec::Seed(_) => Part::Seed,
+        Spec::Service(_) if resource.layer == Layer::App => Part::Replicas,
+        Spec::Cache(_) => Part::Cache,
+        Spec::Route(_) => Part::Route,
+        Spec::Support(_) => Part::Support,
+        Spec::Network(_) | Spec::Storage(_) | Spec::Database(_) | Spec::Service(_) => Part::Ground,
+        Spec::Router(_) | Spec::Firewall(_) => Part::Ground,
+    }
+}
+
+/// The resources of a plan that are this part, in order.
+pub fn parts(plan: &Plan, part: Part) -> Vec<&Resource> {
+    plan.resources.iter().filter(|resource| part_of(resource) == part).collect()
+}
+
+/// Every rendered text of a plan by name, as in `proxy/cache` or `app/web/etc/php.ini`. Secrets stay placeholders.
+pub fn rendered(plan: &Plan) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for resource in &plan.resources {
+        let key = &resource.key;
+        match &resource.spec {
+            Spec::Database(database) => {
+                texts.insert(format!("{key}/ensure.sql"), database.ensure.0.clone());
+            }
+            Spec::Service(service) => {
+                let files = service.files.iter();
+                texts.extend(files.map(|file| (format!("{key}{}", file.target), file.content.clone())));
+            }
+            Spec::Cache(cache) => {
+                texts.insert(key.clone(), cache.text.clone());
+            }
+            Spec::Route(route) => {
+                texts.insert(format!("{key}/backend"), route.backend.clone());
+                texts.extend(route.files.iter().map(|(name, text)| (format!("{key}/{name}"), text.0.clone())));
+            }
+            Spec::Router(router) => {
+                texts.insert(format!("{key}/haproxy.cfg"), router.config.clone());
+            }
+            _ => {}
+        }
+    }
+    texts
+}

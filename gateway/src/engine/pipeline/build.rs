@@ -1,0 +1,216 @@
+//! Detect, build, release and plan: from the source to a recorded release with its plan. What does not need the image
+//! is checked before the build and laid beside it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use magrathea_buildpacks::{Recipe, plan_build};
+use magrathea_core::api::Phase;
+use magrathea_core::manifest::{Stack, WritableKind};
+use magrathea_core::names::{Layer, ReleaseNumber};
+use magrathea_core::plan::{Limits, Plan, diff_plans};
+use magrathea_core::units::{ByteSize, Span};
+use magrathea_core::wire::{Build, Built};
+
+use super::lay::ensure_all;
+use super::{Attempt, Job, count, size};
+use crate::db::{apps, deploys, plans, releases};
+use crate::engine::failure::Failure;
+use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
+
+/// How long a deploy waits for its cluster's nodes, which may just be coming back with the gateway.
+const NODES: Duration = Duration::from_secs(20);
+/// Limits of a build that the manifest does not set.
+const BUILD_TIMEOUT: Span = Span(Duration::from_secs(15 * 60));
+const BUILD_MEMORY: ByteSize = ByteSize::gib(1);
+const BUILD_DISK: ByteSize = ByteSize::gib(4);
+const BUILD_PIDS: u32 = 512;
+
+/// What the later phases need beside the attempt.
+pub struct Made {
+    pub plan: Plan,
+}
+
+/// Where a new release stands in its instance.
+struct Place {
+    number: ReleaseNumber,
+    generation: u64,
+    parent: Option<String>,
+    config_version: i64,
+}
+
+pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Failure> {
+    let recorder = attempt.recorder.clone();
+    let recipe = plan_build(&job.tree, &job.resolved.sections).map_err(|error| {
+        let mut failure = Failure::new("build_failed", error.message);
+        failure.hint = error.hint;
+        failure
+    })?;
+    for warning in &recipe.warnings {
+        recorder.warn(warning);
+    }
+    wait_for_nodes(attempt).await?;
+    let (ingredients, place) =
+        tokio::try_join!(gather(job.site.clone(), settle(job.resolved.clone(), &recipe), &job.blob.sha256), find_place(attempt))?;
+    let (old, place) = place;
+    attempt.old = old;
+    attempt.release = place.number;
+    attempt.applier.secrets = ingredients.secrets.values.clone();
+    attempt.resolved = ingredients.resolved.clone();
+
+    // Whatever the plan says about the configuration is better said before the build than after it.
+    let stack = recipe.stack;
+    let draft = match render(&ingredients, stack, TO_BE_BUILT, &place) {
+        Ok(draft) => draft,
+        Err(failure) => {
+            recorder.enter(Phase::Plan, &recipe.reason).await?;
+            return Err(failure);
+        }
+    };
+
+    if attempt.old.is_none() {
+        deploys::set_ground(&job.site.state.db.conn().await?, attempt.deploy, &draft).await?;
+    }
+    recorder.enter(Phase::Build, &format!("{}: {}", recipe.buildpack, recipe.reason)).await?;
+    let (built, ()) = tokio::try_join!(build(job, attempt, &recipe, &ingredients), lay_new_ground(attempt, &draft))?;
+    attempt.image = Some(built.image.clone());
+
+    recorder.enter(Phase::Release, &size(built.size)).await?;
+    let plan = render(&ingredients, stack, &built.image, &place)?;
+    record(job, attempt, &ingredients, &built, &plan, &place).await?;
+    attempt.plan = Some(plan.clone());
+    recorder.enter(Phase::Plan, &format!("release {}", place.number)).await?;
+    Ok(Made { plan })
+}
+
+async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
+    let engine = &attempt.site.state.engine;
+    let nodes = attempt.site.nodes();
+    let Some(waited_for) = engine.unready(&nodes) else { return Ok(()) };
+    if tokio::time::timeout(NODES, engine.wait_ready(&nodes)).await.is_ok() {
+        return Ok(());
+    }
+    let missing = engine.unready(&nodes).unwrap_or(waited_for);
+    let connected = attempt.site.state.hub.connected().contains(&missing);
+    let what = if connected { "is not ready: its shared services could not be laid" } else { "is not connected" };
+    Err(Failure::new("node", format!("node {missing} {what}")).hint("see `td cluster info`"))
+}
+
+async fn find_place(attempt: &Attempt) -> Result<(Option<Plan>, Place), Failure> {
+    let conn = attempt.site.state.db.conn().await?;
+    let instance = &attempt.site.instance;
+    // On one connection these are sent together and answered together.
+    let (number, generation, old, app) = tokio::try_join!(
+        releases::next_number(&conn, instance.id),
+        plans::next_generation(&conn, instance.id),
+        plans::load_serving_plan(&conn, instance.id),
+        apps::load_app(&conn, &instance.app_name),
+    )?;
+    let config_version = app.map_or(0, |app| app.config_version);
+    let parent = old.as_ref().map(Plan::hash);
+    Ok((old, Place { number, generation, parent, config_version }))
+}
+
+fn render(ingredients: &Ingredients, stack: Stack, image: &str, place: &Place) -> Result<Plan, Failure> {
+    ingredients.render(stack, place.number, image, place.generation, place.parent.clone())
+}
+
+/// Lays what is new and needs no image. What exists and would change waits until the build is done.
+async fn lay_new_ground(attempt: &Attempt, draft: &Plan) -> Result<(), Failure> {
+    let unchanged = |key: &str, hash: String| match attempt.old.as_ref().and_then(|old| old.get(key)) {
+        None => true,
+        Some(before) => before.hash() == hash,
+    };
+    let ground = parts(draft, Part::Ground);
+    let ground: Vec<_> = ground.into_iter().filter(|r| unchanged(&r.key, r.hash())).collect();
+    ensure_all(attempt, &ground).await
+}
+
+async fn build(
+    job: &Job,
+    attempt: &Attempt,
+    recipe: &Recipe,
+    ingredients: &Ingredients,
+) -> Result<Built, Failure> {
+    let image = |name: &str| {
+        ingredients.images.get(name).cloned().ok_or_else(|| {
+            Failure::new("node", format!("no node of cluster {} has the image {name}", job.site.instance.cluster))
+                .hint("build it on the node with layers/images/build.sh")
+        })
+    };
+    let sections = &ingredients.resolved.sections;
+    let settings = &sections.build;
+    let labels = [
+        ("magrathea.slug", job.site.slug()),
+        ("magrathea.app", job.site.instance.app_name.to_string()),
+        ("magrathea.deploy", job.deploy.to_string()),
+        ("magrathea.release", attempt.release.0.to_string()),
+    ];
+    let kept = sections.storage.writable.iter().filter(|(_, writable)| writable.kind != WritableKind::Tmp);
+    let request = Build {
+        source: job.blob.clone(),
+        cache: job.site.instance.app.to_string(),
+        builder_image: image(if recipe.commands.is_empty() { &recipe.runtime_image } else { &recipe.builder_image })?,
+        runtime_image: image(&recipe.runtime_image)?,
+        commands: recipe.commands.clone(),
+        env: settings.env.clone(),
+        limits: Limits {
+            memory: Some(settings.memory.unwrap_or(BUILD_MEMORY)),
+            millicpus: None,
+            pids: Some(BUILD_PIDS),
+        },
+        disk: settings.disk.unwrap_or(BUILD_DISK),
+        timeout: settings.timeout.unwrap_or(BUILD_TIMEOUT),
+        output: recipe.output.clone(),
+        labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+        hidden_by_mounts: kept.map(|(path, _)| path.clone()).collect(),
+    };
+    let node = attempt.applier.first_node(Layer::App)?;
+    let built = job.site.state.hub.call(&node, request, attempt.listener()).await;
+    built.map_err(|error| Failure::call(&node, "build_failed", error))
+}
+
+/// Records release, plan and hosts in one transaction.
+async fn record(
+    job: &Job,
+    attempt: &Attempt,
+    ingredients: &Ingredients,
+    built: &Built,
+    plan: &Plan,
+    place: &Place,
+) -> Result<(), Failure> {
+    let instance = &job.site.instance;
+    let hosts = hosts_of(&job.site, &ingredients.resolved);
+    let mut conn = job.site.state.db.conn().await?;
+    let taken = releases::find_taken_hosts(&conn, &instance.cluster, instance.id, &hosts).await?;
+    if let Some((host, owner)) = taken.first() {
+        return Err(Failure::new("host_taken", format!("routing.domains: {host} belongs to {owner}"))
+            .hint("take another name, or remove it there first"));
+    }
+    let tx = conn.transaction().await.map_err(crate::db::DbError::from)?;
+    let release = releases::NewRelease {
+        instance: instance.id,
+        number: place.number,
+        image: &built.image,
+        size: built.size,
+        source: &job.blob.sha256,
+        resolved: &ingredients.resolved,
+        config_version: place.config_version,
+        commit: job.info.commit.as_deref(),
+        message: job.info.message.as_deref(),
+        author: job.info.author.as_deref(),
+    };
+    let urls = ingredients.urls();
+    releases::insert_release(&tx, &release).await?;
+    plans::insert_plan(&tx, instance.id, place.number, plan).await?;
+    deploys::set_release(&tx, attempt.deploy, place.number, &built.image, &urls).await?;
+    releases::claim_hosts(&tx, &instance.cluster, instance.id, &hosts).await?;
+    tx.commit().await.map_err(crate::db::DbError::from)?;
+    Ok(())
+}
+
+/// What a plan changes, in a few words.
+pub fn summary(old: Option<&Plan>, plan: &Plan) -> String {
+    let changes = diff_plans(old, plan).len();
+    format!("generation {}, {}", plan.generation, count(changes, "change", "changes"))
+}

@@ -1,0 +1,170 @@
+//! Storage, database, release hook, replicas, their health and the cache: all that must stand before the switch.
+
+use futures_util::future::try_join_all;
+use magrathea_core::api::Phase;
+use magrathea_core::manifest::{Health, Resolved};
+use magrathea_core::names::Layer;
+use magrathea_core::plan::{Plan, Resource, ServiceMode, ServiceSpec, Spec};
+use magrathea_core::units::Span;
+use magrathea_core::wire::{AwaitHealthy, RunOnce};
+
+use super::build::{Made, summary};
+use super::{Attempt, count};
+use crate::engine::apply::{Applier, Listener};
+use crate::engine::failure::Failure;
+use crate::engine::layout::{Part, Site, hosts_of, part_of, parts};
+
+/// Most time a hook may take when the manifest does not say.
+const HOOK_TIMEOUT: Span = Span(std::time::Duration::from_secs(10 * 60));
+
+pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<(), Failure> {
+    let recorder = attempt.recorder.clone();
+    let plan = &made.plan;
+    recorder.enter(Phase::Storage, &summary(attempt.old.as_ref(), plan)).await?;
+    let storage = ensure_layer(attempt, plan, Layer::Storage).await?;
+    ensure_all(attempt, &parts(plan, Part::Seed)).await?;
+    recorder.enter(Phase::Db, &storage).await?;
+    let db = ensure_layer(attempt, plan, Layer::Db).await?;
+    recorder.enter(Phase::ReleaseHook, &db).await?;
+    let hooks = attempt.resolved.sections.hooks.release.clone();
+    run_hooks(attempt, plan, "release", &hooks).await?;
+    recorder.enter(Phase::App, &count(hooks.len(), "command", "commands")).await?;
+
+    let replicas = parts(plan, Part::Replicas);
+    let caches = parts(plan, Part::Cache);
+    // The cache of an instance without visitors may be laid while the replicas start.
+    if attempt.old.is_none() {
+        let laid = tokio::try_join!(async { start(attempt, &replicas).await.map_err(Broken::Here) }, async {
+            ensure_all(attempt, &caches).await.map_err(Broken::Cache)
+        });
+        match laid {
+            Ok(_) => {}
+            Err(Broken::Here(failure)) => return Err(failure),
+            Err(Broken::Cache(failure)) => {
+                recorder.enter(Phase::Proxy, "").await?;
+                return Err(failure);
+            }
+        }
+    } else {
+        start(attempt, &replicas).await?;
+    }
+    recorder.enter(Phase::Proxy, "healthy").await?;
+    ensure_all(attempt, &caches).await?;
+    recorder.enter(Phase::Routing, if caches.is_empty() { "no cache" } else { "ready" }).await?;
+    Ok(())
+}
+
+enum Broken {
+    Here(Failure),
+    Cache(Failure),
+}
+
+/// Starts the replicas and waits until all are healthy.
+async fn start(attempt: &Attempt, replicas: &[&Resource]) -> Result<(), Failure> {
+    ensure_all(attempt, replicas).await?;
+    attempt.recorder.enter(Phase::Health, &count(replicas.len(), "service", "services")).await?;
+    await_replicas(&attempt.applier, &attempt.site, &attempt.resolved, replicas, &attempt.listener()).await
+}
+
+/// Waits until all replicas of these services are healthy.
+pub async fn await_replicas(
+    applier: &Applier,
+    site: &Site,
+    resolved: &Resolved,
+    replicas: &[&Resource],
+    listener: Listener<'_>,
+) -> Result<(), Failure> {
+    let node = &applier.first_node(Layer::App)?;
+    let health = &resolved.sections.app_layer.health;
+    let hosts = hosts_of(site, resolved);
+    let host = hosts.iter().find(|host| !host.starts_with("*.")).map_or("localhost", String::as_str);
+    try_join_all(services(replicas).map(|service| async move {
+        let call = site.state.hub.call(node, await_healthy(service, health, host), listener);
+        call.await.map_err(|error| Failure::call(node, "unhealthy", error))
+    }))
+    .await?;
+    Ok(())
+}
+
+fn services<'a>(resources: &'a [&'a Resource]) -> impl Iterator<Item = &'a ServiceSpec> {
+    resources.iter().filter_map(|resource| match &resource.spec {
+        Spec::Service(service) => Some(&**service),
+        _ => None,
+    })
+}
+
+/// The port on which every replica answers.
+const PORT: u16 = 8080;
+
+fn await_healthy(service: &ServiceSpec, health: &Health, host: &str) -> AwaitHealthy {
+    let number = |text: &str| text.parse().ok();
+    let (low, high) = match health.expect.split_once('-') {
+        Some((low, high)) => (number(low), number(high)),
+        None => (number(&health.expect), number(&health.expect)),
+    };
+    AwaitHealthy {
+        service: service.name.clone(),
+        replicas: match service.mode {
+            ServiceMode::Replicated(replicas) => replicas,
+            ServiceMode::Global => 1,
+        },
+        port: PORT,
+        host: host.to_owned(),
+        path: health.path.clone(),
+        expect_low: low.unwrap_or(200),
+        expect_high: high.unwrap_or(499),
+        contains: health.contains.clone(),
+        timeout: health.timeout,
+    }
+}
+
+/// Runs hooks one after the other in one-off containers of the release.
+pub async fn run_hooks(attempt: &Attempt, plan: &Plan, when: &str, hooks: &[String]) -> Result<(), Failure> {
+    let replicas = parts(plan, Part::Replicas);
+    let (Some(resource), Some(service)) = (replicas.first(), services(&replicas).next()) else { return Ok(()) };
+    for (n, command) in hooks.iter().enumerate() {
+        let node = attempt.applier.first_node(Layer::App)?;
+        let request = RunOnce {
+            service: Box::new(service.clone()),
+            secrets: attempt.applier.secrets_of(resource),
+            command: command.clone(),
+            name: format!("{}-v{}-{when}-{}", attempt.site.slug(), attempt.release.0, n + 1),
+            timeout: attempt.resolved.sections.hooks.timeout.unwrap_or(HOOK_TIMEOUT),
+        };
+        let ran = attempt.site.state.hub.call(&node, request, attempt.listener()).await;
+        let ran = ran.map_err(|error| Failure::call(&node, "hook_failed", error))?;
+        if ran.exit_code != 0 {
+            let message = format!("the {when} hook `{command}` ended with exit status {}", ran.exit_code);
+            return Err(Failure::new("hook_failed", message));
+        }
+    }
+    Ok(())
+}
+
+/// Brings a layer's ground about; tells what it came to.
+async fn ensure_layer(attempt: &Attempt, plan: &Plan, layer: Layer) -> Result<String, Failure> {
+    let ground: Vec<_> =
+        plan.resources.iter().filter(|r| r.layer == layer && part_of(r) == Part::Ground).collect();
+    ensure_all(attempt, &ground).await?;
+    Ok(if ground.is_empty() { "nothing asked for".to_owned() } else { "ready".to_owned() })
+}
+
+/// Brings resources about: networks first, for services are attached to them, then the others at once.
+pub async fn ensure_all(attempt: &Attempt, resources: &[&Resource]) -> Result<(), Failure> {
+    let listener = attempt.listener();
+    let (networks, others): (Vec<&Resource>, Vec<&Resource>) =
+        resources.iter().partition(|resource| matches!(resource.spec, Spec::Network(_)));
+    for stage in [networks, others] {
+        try_join_all(stage.into_iter().map(|resource| attempt.applier.ensure(resource, &listener))).await?;
+    }
+    Ok(())
+}
+
+/// The images that a plan's replicas run.
+pub fn images(plan: &Plan) -> Vec<&str> {
+    let services = plan.resources.iter().filter_map(|resource| match &resource.spec {
+        Spec::Service(service) => Some(service.image.as_str()),
+        _ => None,
+    });
+    services.collect()
+}

@@ -1,0 +1,248 @@
+//! The way of a deploy from an accepted source to a serving release. Up to the switch everything can be taken back;
+//! after it everything is completed. A process that dies on the way leaves the rest to [`super::recover`].
+
+mod build;
+mod lay;
+mod revert;
+mod switch;
+
+use std::sync::Arc;
+
+use magrathea_buildpacks::Tree;
+use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
+use magrathea_core::manifest::Resolved;
+use magrathea_core::names::{DeployId, ReleaseNumber};
+use magrathea_core::plan::Plan;
+use magrathea_core::wire::{Blob, Progress, Serving};
+
+use super::apply::Applier;
+use super::events::Recorder;
+use super::failure::Failure;
+use super::lease;
+use super::layout::Site;
+use crate::actor::{Actor, GATEWAY};
+use crate::db::deploys::{self, End};
+use crate::db::timeline;
+use crate::state::State;
+
+pub use lay::await_replicas;
+use revert::revert;
+pub use switch::read_serving;
+use switch::{complete, switch};
+
+/// A deploy to carry out.
+pub struct Job {
+    pub deploy: DeployId,
+    pub actor: Actor,
+    pub site: Site,
+    pub resolved: Resolved,
+    pub blob: Blob,
+    pub tree: Tree,
+    pub info: SourceInfo,
+}
+
+/// What a deploy has done so far: enough to complete it or to take it back.
+pub struct Attempt {
+    pub deploy: DeployId,
+    pub site: Site,
+    pub recorder: Arc<Recorder>,
+    pub applier: Applier,
+    pub resolved: Resolved,
+    pub release: ReleaseNumber,
+    /// None until the release phase: nothing but additive ground was laid before.
+    pub plan: Option<Plan>,
+    /// What serves before the switch.
+    pub old: Option<Plan>,
+    pub image: Option<String>,
+}
+
+impl Attempt {
+    /// Nothing was done yet.
+    pub fn new(job: &Job, recorder: &Arc<Recorder>) -> Self {
+        Attempt {
+            deploy: job.deploy,
+            site: job.site.clone(),
+            recorder: Arc::clone(recorder),
+            applier: job.site.applier(Default::default()),
+            resolved: job.resolved.clone(),
+            release: ReleaseNumber(0),
+            plan: None,
+            old: None,
+            image: None,
+        }
+    }
+
+    /// A listener for actions' progress.
+    pub fn listener(&self) -> impl Fn(Progress) + Send + Sync + use<> {
+        let recorder = Arc::clone(&self.recorder);
+        move |progress| recorder.progress(progress)
+    }
+}
+
+/// How a deploy went before its switch.
+enum Way {
+    Ready,
+    Failed(Failure),
+    /// Another gateway goes on with it, or this one ends and its next process does.
+    Left,
+}
+
+/// Carries a deploy out, to its recorded end.
+pub async fn run(job: Job, recorder: Arc<Recorder>) {
+    let state = Arc::clone(&job.site.state);
+    let (id, actor) = (job.deploy, job.actor.clone());
+    let lease = lease::keep(&state, id);
+    let stop = state.engine.stop_token(id);
+    let mut attempt = Attempt::new(&job, &recorder);
+    let hold = state.engine.hold(job.site.instance.id).await;
+    let way = tokio::select! {
+        biased;
+        () = lease.lost.cancelled() => Way::Left,
+        () = state.shutdown.cancelled() => Way::Left,
+        () = stop.cancelled() => Way::Failed(
+            Failure::new("cancelled", "it was cancelled before the cut-over; what served before serves on")),
+        result = prepare(&job, &mut attempt) => match result {
+            Ok(()) => Way::Ready,
+            Err(failure) => Way::Failed(failure),
+        },
+    };
+    match way {
+        Way::Left => tracing::info!(deploy = %id, "left to be recovered"),
+        Way::Failed(failure) => fail(&mut attempt, Some(&actor), failure).await,
+        // From here on it is not stopped by people; by the gateway's end it is, and recovered.
+        Way::Ready => tokio::select! {
+            () = lease.lost.cancelled() => {}
+            () = state.shutdown.cancelled() => {}
+            () = cut_over(&mut attempt, &actor) => {}
+        },
+    }
+    state.engine.forget(id);
+    drop(hold);
+}
+
+/// Everything before the switch.
+async fn prepare(job: &Job, attempt: &mut Attempt) -> Result<(), Failure> {
+    let made = build::make_release(job, attempt).await?;
+    lay::lay(attempt, &made).await
+}
+
+async fn cut_over(attempt: &mut Attempt, actor: &Actor) {
+    match switch(attempt).await {
+        Ok(serving) => finish(attempt, Some(actor), serving).await,
+        Err(failure) => {
+            // A lost call leaves open which release serves: the router is asked once its node is back.
+            if failure.code == "node" {
+                attempt.recorder.warn(format!("{failure}; waiting for it, to ask what it serves"));
+                attempt.site.state.engine.wait_ready(&attempt.site.nodes()).await;
+                if let Ok(serving) = read_serving(attempt).await
+                    && serving.release == Some(attempt.release)
+                {
+                    return finish(attempt, Some(actor), serving).await;
+                }
+            }
+            fail(attempt, Some(actor), failure).await;
+        }
+    }
+}
+
+/// Completes a deploy whose release serves, and records its success.
+/// Without an actor the gateway itself does it.
+pub async fn finish(attempt: &mut Attempt, actor: Option<&Actor>, serving: Serving) {
+    let author = actor.map_or(GATEWAY, |actor| actor.name.as_str());
+    if let Err(failure) = complete(attempt, author, &serving).await {
+        log_cause(attempt.deploy, &failure);
+        attempt.recorder.warn(format!("the new release serves, but: {failure}"));
+    }
+    let app = &attempt.site.instance;
+    let message = format!("release {} of {} ({}) serves", attempt.release, app.app_name, app.label);
+    let end = End { status: DeployStatus::Succeeded, serving: Some(&serving), failure: None };
+    record_end(attempt, actor, end, "deploy.succeeded", &message).await;
+}
+
+/// Takes a deploy back and records why.
+pub async fn fail(attempt: &mut Attempt, actor: Option<&Actor>, failure: Failure) {
+    log_cause(attempt.deploy, &failure);
+    let recorder = Arc::clone(&attempt.recorder);
+    let record = failure.record(recorder.phase(), recorder.tail());
+    revert(attempt).await;
+    let (status, action) = match failure.code {
+        "cancelled" => (DeployStatus::Cancelled, "deploy.cancelled"),
+        _ => (DeployStatus::Failed, "deploy.failed"),
+    };
+    let message = format!("{} phase: {}", record.phase, record.message);
+    let end = End { status, serving: None, failure: Some(&record) };
+    record_end(attempt, actor, end, action, &message).await;
+}
+
+/// Ends the deploy in the store, on the timeline and for those who follow it. Tried until the store takes it: an end
+/// that is not recorded would keep the instance locked.
+async fn record_end(attempt: &Attempt, actor: Option<&Actor>, end: End<'_>, action: &str, message: &str) {
+    let state = &attempt.site.state;
+    loop {
+        match try_record_end(state, attempt, actor, &end, action, message).await {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(deploy = %attempt.deploy, %error, "cannot record the end; trying again"),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    attempt.recorder.flush().await;
+}
+
+async fn try_record_end(
+    state: &Arc<State>,
+    attempt: &Attempt,
+    actor: Option<&Actor>,
+    end: &End<'_>,
+    action: &str,
+    message: &str,
+) -> Result<(), crate::db::DbError> {
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    deploys::finish_deploy(&tx, attempt.deploy, end).await?;
+    let instance = &attempt.site.instance;
+    let entry = timeline::NewEntry {
+        actor,
+        action,
+        app: Some(instance.app_name.as_str()),
+        label: Some(instance.label.as_str()),
+        cluster: Some(instance.cluster.as_str()),
+        message,
+    };
+    timeline::append(&tx, entry).await?;
+    let deploy = deploys::load_deploy(&tx, attempt.deploy).await?;
+    tx.commit().await?;
+    if let Some(deploy) = deploy {
+        attempt.recorder.emit(DeployEventKind::Finished { deploy: Box::new(deploy.info) });
+    }
+    Ok(())
+}
+
+fn log_cause(id: DeployId, failure: &Failure) {
+    match &failure.cause {
+        Some(cause) => tracing::error!(deploy = %id, "{cause:#}"),
+        None => tracing::info!(deploy = %id, code = failure.code, "{failure}"),
+    }
+}
+
+/// A short form of a count with its noun.
+fn count(n: usize, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
+/// A size for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+/// Tells about a phase that was over before the recorder began.
+pub fn tell_received(recorder: &Recorder, took: std::time::Duration, files: usize, bytes: u64) {
+    let phase = Phase::Receive;
+    recorder.emit(DeployEventKind::PhaseStarted { phase });
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let detail = format!("{}, {}", count(files, "file", "files"), size(bytes));
+    recorder.emit(DeployEventKind::PhaseFinished { phase, milliseconds, detail });
+}

@@ -1,0 +1,142 @@
+//! The cut-over and what follows it: one step in routing, then the old release drains and goes.
+
+use futures_util::future::join_all;
+use magrathea_core::api::Phase;
+use magrathea_core::names::{Layer, ReleaseNumber};
+use magrathea_core::plan::{Plan, Resource, Spec, Subject};
+use magrathea_core::units::Span;
+use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving};
+
+use super::lay::{ensure_all, run_hooks};
+use super::{Attempt, count};
+use crate::db::{DbError, deploys, releases};
+use crate::engine::apply::nodes_of;
+use crate::engine::failure::Failure;
+use crate::engine::layout::{Part, hosts_of, parts};
+use crate::engine::{history, sweep};
+
+/// Sends the visitors to the new release. An error may leave open which one serves.
+pub async fn switch(attempt: &Attempt) -> Result<Serving, Failure> {
+    let Some(plan) = &attempt.plan else { return Err(anyhow::anyhow!("a deploy without a plan").into()) };
+    let mut serving = Serving::default();
+    for route in parts(plan, Part::Route) {
+        let outcome = attempt.applier.ensure(route, &attempt.listener()).await?;
+        for seen in outcome.serving {
+            if seen.release != Some(attempt.release) {
+                let what = seen.release.map_or("nothing".to_owned(), |release| release.to_string());
+                return Err(Failure::new("node", format!("the router was told to serve {} but serves {what}", attempt.release)));
+            }
+            serving = seen;
+        }
+    }
+    Ok(serving)
+}
+
+/// What the routers serve for the instance; nothing when they differ.
+pub async fn read_serving(attempt: &Attempt) -> Result<Serving, Failure> {
+    let site = &attempt.site;
+    let mut serving: Option<Serving> = None;
+    for node in nodes_of(&site.instance.cluster, &site.cluster, Layer::Routing) {
+        let answer = site.state.hub.call(&node, ReadServing { slug: site.slug() }, |_| {}).await;
+        let answer = answer.map_err(|error| Failure::call(&node, "node", error))?;
+        match &serving {
+            Some(before) if before.release != answer.release => return Ok(Serving::default()),
+            _ => serving = Some(answer),
+        }
+    }
+    Ok(serving.unwrap_or_default())
+}
+
+/// Everything after the switch. May be repeated; an error is told, and undoes nothing.
+pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Result<(), Failure> {
+    let Some(plan) = &attempt.plan else { return Ok(()) };
+    commit(attempt, plan, serving).await?;
+    let recorder = &attempt.recorder;
+    recorder.enter(Phase::Drain, &format!("{} serves", attempt.release)).await?;
+    let retired = retire(attempt, plan).await;
+    recorder.enter(Phase::AfterHook, &retired).await?;
+    let hooks = &attempt.resolved.sections.hooks.after;
+    if let Err(failure) = run_hooks(attempt, plan, "after", hooks).await {
+        recorder.warn(failure.to_string());
+    }
+    recorder.enter(Phase::Record, &count(hooks.len(), "command", "commands")).await?;
+    if let Err(failure) = ensure_all(attempt, &parts(plan, Part::Support)).await {
+        recorder.warn(format!("the support layer: {failure}"));
+    }
+    let state = &attempt.site.state;
+    let message = format!("{} ({}): release {}", attempt.site.instance.app_name, attempt.site.instance.label, attempt.release);
+    history::record_later(state, &attempt.site.instance.cluster, attempt.site.slug(), plan.clone(), author, message);
+    sweep::sweep_later(state, &attempt.site.instance.cluster);
+    recorder.leave("on the timeline").await?;
+    Ok(())
+}
+
+/// The deploy has succeeded from here on, whatever happens.
+async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(), Failure> {
+    let instance = &attempt.site.instance;
+    let mut conn = attempt.site.state.db.conn().await?;
+    let tx = conn.transaction().await.map_err(DbError::from)?;
+    deploys::commit_deploy(&tx, attempt.deploy, serving).await?;
+    let row = releases::ServingRow { release: attempt.release, generation: plan.generation };
+    releases::set_serving(&tx, instance.id, row).await?;
+    releases::release_hosts(&tx, instance.id, &hosts_of(&attempt.site, &attempt.resolved)).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Lets the old release finish its requests, then takes it away, with what the new plan no longer has. Data stays.
+async fn retire(attempt: &Attempt, plan: &Plan) -> String {
+    let Some(old) = &attempt.old else { return "nothing served before".to_owned() };
+    let cut = drain(attempt, old).await;
+    let gone = obsolete(old, plan);
+    let removed = join_all(gone.iter().map(|resource| attempt.applier.remove(resource, DataFate::Keep))).await;
+    for failure in removed.into_iter().filter_map(Result::err) {
+        attempt.recorder.warn(format!("{failure}; it is cleaned up later"));
+    }
+    match cut {
+        0 => "no request was cut".to_owned(),
+        cut => format!("{} cut at the end of the drain time", count(cut as usize, "request", "requests")),
+    }
+}
+
+/// What of the old plan is in the way of the new one or left over by it. Never data or networks.
+fn obsolete<'a>(old: &'a Plan, plan: &Plan) -> Vec<&'a Resource> {
+    let is_obsolete = |resource: &&Resource| match (&resource.spec, plan.get(&resource.key).map(|r| &r.spec)) {
+        (Spec::Service(before), Some(Spec::Service(now))) => before.name != now.name,
+        (Spec::Cache(before), Some(Spec::Cache(now))) => before.proxy != now.proxy,
+        (Spec::Service(_) | Spec::Cache(_) | Spec::Support(_), None) => true,
+        _ => false,
+    };
+    old.resources.iter().filter(is_obsolete).collect()
+}
+
+async fn drain(attempt: &Attempt, old: &Plan) -> u32 {
+    let Some(release) = release_of(old) else { return 0 };
+    let timeout = old.resources.iter().find_map(|resource| match &resource.spec {
+        Spec::Route(route) => Some(route.drain),
+        _ => None,
+    });
+    let site = &attempt.site;
+    let nodes = nodes_of(&site.instance.cluster, &site.cluster, Layer::Routing);
+    let calls = nodes.iter().map(|node| {
+        let request =
+            Drain { slug: site.slug(), release, timeout: timeout.unwrap_or(Span(std::time::Duration::from_secs(30))) };
+        site.state.hub.call(node, request, |_| {})
+    });
+    let mut cut = 0;
+    for drained in join_all(calls).await {
+        match drained {
+            Ok(drained) => cut += drained.cut,
+            Err(error) => attempt.recorder.warn(format!("draining {release}: {error}")),
+        }
+    }
+    cut
+}
+
+/// The release that a plan lays out.
+pub fn release_of(plan: &Plan) -> Option<ReleaseNumber> {
+    match plan.subject {
+        Subject::Instance { release, .. } => Some(release),
+        Subject::Cluster { .. } => None,
+    }
+}

@@ -1,0 +1,94 @@
+//! What a deploy would do: the same way as a deploy's up to its plan, with nothing recorded and nothing laid.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use magrathea_buildpacks::plan_build;
+use magrathea_core::api::{PlanPreview, PlannedValue, SourceInfo};
+use magrathea_core::names::{AppId, AppName, InstanceId};
+use magrathea_core::plan::{Plan, diff_plans};
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
+use super::secrets::name_secrets;
+use super::submit::{Chosen, choose, into_api};
+use crate::api::error::ApiError;
+use crate::db::instances::Instance;
+use crate::db::{apps, instances, plans, releases};
+use crate::state::State;
+
+pub async fn preview<E: std::fmt::Display>(
+    state: &Arc<State>,
+    name: &AppName,
+    info: SourceInfo,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<PlanPreview, ApiError> {
+    let chosen = choose(state, name, &info, body).await?;
+    draw(state, name, chosen).await.map_err(into_api)
+}
+
+async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<PlanPreview, Failure> {
+    let Chosen { source, resolved, cluster, mut warnings } = chosen;
+    let recipe = plan_build(&source.tree, &resolved.sections).map_err(|error| {
+        let mut failure = Failure::new("build_failed", error.message);
+        failure.hint = error.hint;
+        failure
+    })?;
+    warnings.extend(recipe.warnings.iter().cloned());
+    let resolved = settle(resolved, &recipe);
+    let conn = state.db.conn().await?;
+    let known = match apps::load_app(&conn, name).await? {
+        None => None,
+        Some(app) => instances::list_app_instances(&conn, app.id)
+            .await?
+            .into_iter()
+            .find(|instance| instance.label == resolved.label && instance.cluster == cluster)
+            .or_else(|| Some(unborn(app.id, name, &resolved.label, &cluster))),
+    };
+    let instance = known.unwrap_or_else(|| unborn(AppId(Uuid::nil()), name, &resolved.label, &cluster));
+    let old = plans::load_serving_plan(&conn, instance.id).await?;
+    let number = releases::next_number(&conn, instance.id).await?;
+    let generation = plans::next_generation(&conn, instance.id).await?;
+    drop(conn);
+
+    let site = Site::new(state, instance)?;
+    let secrets = name_secrets(state, &site.instance, &resolved.sections).await?;
+    let ingredients = gather_with(site, resolved, &source.blob.sha256, secrets).await?;
+    let parent = old.as_ref().map(Plan::hash);
+    let plan = ingredients.render(recipe.stack, number, TO_BE_BUILT, generation, parent)?;
+    Ok(PlanPreview {
+        app: name.to_string(),
+        label: ingredients.resolved.label.to_string(),
+        cluster: cluster.to_string(),
+        buildpack: recipe.buildpack,
+        changes: diff_plans(old.as_ref(), &plan),
+        values: ingredients
+            .resolved
+            .values()
+            .into_iter()
+            .map(|(path, value, origin)| PlannedValue { path, value, origin })
+            .collect(),
+        warnings,
+        rendered: rendered(&plan),
+    })
+}
+
+/// An instance that its first deploy would make; its ids are examples.
+fn unborn(
+    app: AppId,
+    name: &AppName,
+    label: &magrathea_core::names::LabelName,
+    cluster: &magrathea_core::names::ClusterName,
+) -> Instance {
+    Instance {
+        id: InstanceId(Uuid::nil()),
+        app,
+        app_name: name.clone(),
+        label: label.clone(),
+        cluster: cluster.clone(),
+        uid: 200_000,
+        created: jiff::Timestamp::UNIX_EPOCH,
+    }
+}

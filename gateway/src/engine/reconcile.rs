@@ -1,0 +1,197 @@
+//! Makes a node that has connected what its cluster's plans say: joins it, lays the shared services, then every
+//! instance that serves. Takes no input but the stored plans, so it is the same after a reboot, a `make stop` or a
+//! lost connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use magrathea_core::clusters::Cluster;
+use magrathea_core::names::{ClusterName, InstanceId};
+use magrathea_core::plan::{Plan, Subject};
+use magrathea_core::wire::{DataFate, Join};
+use magrathea_layers::{ClusterInput, plan_cluster};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::AbortHandle;
+
+use super::apply::{Applier, UNHEARD, all_nodes};
+use super::failure::Failure;
+use super::layout::{Part, Site, hosts_of, part_of};
+use super::secrets::load_secrets;
+use super::{history, pipeline, sweep};
+use crate::actor::GATEWAY;
+use crate::db::{deploys, instances, plans, releases};
+use crate::hub::{HubEvent, NodeRef};
+use crate::state::State;
+
+/// Instances that are reconciled at once.
+const AT_ONCE: usize = 4;
+/// Between tries to prepare a node: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Watches nodes come and go, until the gateway ends.
+pub async fn watch(state: Arc<State>) {
+    let mut events = state.hub.subscribe();
+    let mut clusters = state.clusters.clone();
+    let mut running: HashMap<NodeRef, AbortHandle> = HashMap::new();
+    let mut due = state.hub.connected();
+    loop {
+        for node in due.drain(..) {
+            let task = state.tasks.spawn(prepare_until_done(Arc::clone(&state), node.clone()));
+            if let Some(before) = running.insert(node, task.abort_handle()) {
+                before.abort();
+            }
+        }
+        tokio::select! {
+            () = state.shutdown.cancelled() => break,
+            Ok(()) = clusters.changed() => due = state.hub.connected(),
+            event = events.recv() => match event {
+                Ok(HubEvent::Connected(node)) => {
+                    state.engine.set_unknown(&node);
+                    due.push(node);
+                }
+                Ok(HubEvent::Lost(node)) => {
+                    state.engine.set_unknown(&node);
+                    if let Some(task) = running.remove(&node) {
+                        task.abort();
+                    }
+                }
+                Ok(HubEvent::Observed(..)) => {}
+                Err(RecvError::Lagged(_)) => {
+                    due = state.hub.connected();
+                    due.iter().for_each(|node| state.engine.set_unknown(node));
+                }
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    for task in running.into_values() {
+        task.abort();
+    }
+}
+
+async fn prepare_until_done(state: Arc<State>, node: NodeRef) {
+    let (mut wait, most) = RETRY;
+    while let Err(failure) = prepare(&state, &node).await {
+        tracing::warn!(%node, "cannot prepare the node: {failure}; trying again");
+        if let Some(cause) = &failure.cause {
+            tracing::warn!(%node, "{cause:#}");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(most);
+    }
+    reconcile_instances(&state, &node.cluster).await;
+    sweep::sweep_later(&state, &node.cluster);
+}
+
+/// Joins the node and lays the cluster's shared services.
+async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
+    let clusters = state.clusters();
+    let Some(cluster) = clusters.clusters.get(&node.cluster) else {
+        return Err(Failure::new("node", format!("clusters.yml has no cluster {}", node.cluster)));
+    };
+    let Some(spec) = cluster.nodes.get(&node.node) else {
+        return Err(Failure::new("node", format!("clusters.yml has no node {node}")));
+    };
+    let join = Join { advertise: spec.address, layers: spec.layers.iter().copied().collect() };
+    let joined = state.hub.call(node, join, |_| {}).await.map_err(|error| Failure::call(node, "node", error))?;
+    state.hub.refresh(node).await.map_err(|error| Failure::call(node, "node", error))?;
+    let old = plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?;
+    let plan = render(state, &node.cluster, cluster, joined.instance_gateway, old.as_ref())?;
+    let applier = Applier {
+        state: Arc::clone(state),
+        subject: format!("cluster {}", node.cluster),
+        cluster_name: node.cluster.clone(),
+        cluster: cluster.clone(),
+        secrets: Default::default(),
+    };
+    for resource in &plan.resources {
+        let key = &resource.key;
+        applier.ensure(resource, UNHEARD).await.map_err(|mut failure| {
+            failure.message = format!("{key}: {}", failure.message);
+            failure
+        })?;
+    }
+    if let Some(old) = &old {
+        for gone in old.resources.iter().rev().filter(|resource| plan.get(&resource.key).is_none()) {
+            applier.remove(gone, DataFate::Keep).await?;
+        }
+    }
+    if old.is_none_or(|old| old.hash() != plan.hash()) {
+        plans::insert_cluster_plan(&state.db.conn().await?, &node.cluster, &plan).await?;
+        let message = format!("shared services of {}: generation {}", node.cluster, plan.generation);
+        history::record_later(state, &node.cluster, "cluster".to_owned(), plan, GATEWAY, message);
+    }
+    state.engine.set_ready(node);
+    tracing::info!(%node, "the node is ready");
+    Ok(())
+}
+
+fn render(
+    state: &State,
+    name: &ClusterName,
+    cluster: &Cluster,
+    instance_gateway: std::net::IpAddr,
+    old: Option<&Plan>,
+) -> Result<Plan, Failure> {
+    let mut images = std::collections::BTreeMap::new();
+    for node in all_nodes(name, cluster) {
+        images.extend(state.hub.report(&node).unwrap_or_default().images);
+    }
+    let input = ClusterInput { cluster_name: name, cluster, images: &images, instance_gateway };
+    let resources = plan_cluster(&input).map_err(|error| {
+        let mut failure = Failure::new("node", error.to_string());
+        failure.hint = error.hint;
+        failure
+    })?;
+    let generation = old.map_or(1, |old| old.generation + 1);
+    Ok(Plan::new(Subject::Cluster { cluster: name.clone() }, generation, old.map(Plan::hash), resources))
+}
+
+/// Lays every serving instance of the cluster again; those that are as they should be cost a question each.
+async fn reconcile_instances(state: &Arc<State>, cluster: &ClusterName) {
+    let listed = async { releases::list_serving(&state.db.conn().await?, cluster).await };
+    let listed = match listed.await {
+        Ok(listed) => listed,
+        Err(error) => return tracing::warn!(%cluster, %error, "cannot list the instances to reconcile"),
+    };
+    stream::iter(listed)
+        .for_each_concurrent(AT_ONCE, async |instance| {
+            if let Err(failure) = reconcile(state, instance).await {
+                tracing::warn!(%instance, "cannot reconcile the instance: {failure}");
+            }
+        })
+        .await;
+}
+
+async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
+    let _hold = state.engine.hold(id).await;
+    let conn = state.db.conn().await?;
+    let Some(instance) = instances::load_instance(&conn, id).await? else { return Ok(()) };
+    // One that waits for this process's hold lays everything itself; one of another gateway must not be disturbed.
+    if deploys::find_running(&conn, id).await?.is_some() {
+        return Ok(());
+    }
+    let (Some(plan), Some(serving)) =
+        (plans::load_serving_plan(&conn, id).await?, releases::load_serving(&conn, id).await?)
+    else {
+        return Ok(());
+    };
+    let Some(resolved) = releases::load_resolved(&conn, id, serving.release).await? else { return Ok(()) };
+    drop(conn);
+    let site = Site::new(state, instance)?;
+    let secrets = load_secrets(state, &site.instance, &resolved.sections, &hosts_of(&site, &resolved)).await?;
+    let applier = site.applier(secrets.values);
+    for resource in plan.resources.iter().filter(|resource| part_of(resource) != Part::Seed) {
+        applier.ensure(resource, UNHEARD).await?;
+        if part_of(resource) == Part::Replicas {
+            // The route is laid in any case: the router knows itself which replicas are up.
+            let awaited = pipeline::await_replicas(&applier, &site, &resolved, &[resource], &|_| {}).await;
+            if let Err(failure) = awaited {
+                tracing::warn!(app = %site.instance.app_name, label = %site.instance.label, "{failure}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! What the API tells about deploys and instances.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use magrathea_core::api::{DeployInfo, InstanceInfo};
+use magrathea_core::names::{AppName, DeployId, Layer};
+use magrathea_core::wire::{ReadServing, Serving};
+
+use super::apply::nodes_of;
+use super::layout::{Site, urls_of};
+use crate::actor::Actor;
+use crate::api::error::{ApiError, Code};
+use crate::db::instances::Instance;
+use crate::db::{apps, deploys, instances, releases, timeline};
+use crate::state::State;
+
+/// How long a router may take to say what it serves.
+const ASK: Duration = Duration::from_secs(3);
+/// Instances that are asked about at once.
+const AT_ONCE: usize = 16;
+
+/// Which deploys are asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// An app's.
+    Of(&'a AppName),
+    /// All that are not over.
+    Unfinished,
+}
+
+fn not_found(id: DeployId) -> ApiError {
+    ApiError::new(Code::DeployNotFound, format!("there is no deploy {id}"))
+}
+
+/// One deploy.
+pub async fn deploy_info(state: &Arc<State>, id: DeployId) -> Result<DeployInfo, ApiError> {
+    let deploy = deploys::load_deploy(&state.db.conn().await?, id).await?;
+    Ok(deploy.ok_or_else(|| not_found(id))?.info)
+}
+
+/// Deploys, the newest first.
+pub async fn list_deploys(state: &Arc<State>, which: Which<'_>, limit: u32) -> Result<Vec<DeployInfo>, ApiError> {
+    let conn = state.db.conn().await?;
+    let listed = match which {
+        Which::Unfinished => deploys::list_unfinished(&conn, limit.into()).await?,
+        Which::Of(name) => match apps::load_app(&conn, name).await? {
+            Some(app) => deploys::list_of_app(&conn, app.id, limit.into()).await?,
+            None => return Err(ApiError::new(Code::AppNotFound, format!("there is no app {name}"))),
+        },
+    };
+    Ok(listed.into_iter().map(|deploy| deploy.info).collect())
+}
+
+/// Stops a deploy before its cut-over.
+pub async fn cancel(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<DeployInfo, ApiError> {
+    let conn = state.db.conn().await?;
+    let deploy = deploys::load_deploy(&conn, id).await?.ok_or_else(|| not_found(id))?;
+    if !deploys::request_cancel(&conn, id, &actor.name).await? {
+        return Err(ApiError::new(Code::NotCancellable, "the deploy is over, or past the cut-over")
+            .with_hint("deploy the earlier version again to go back"));
+    }
+    let message = format!("deploy {id} is to stop");
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "deploy.cancel",
+        app: Some(&deploy.info.app),
+        label: Some(&deploy.info.label),
+        cluster: Some(&deploy.info.cluster),
+        message: &message,
+    };
+    timeline::append(&conn, entry).await?;
+    drop(conn);
+    state.engine.stop(id);
+    deploy_info(state, id).await
+}
+
+/// The instances of an app, or all, with what serves read back from their routers.
+pub async fn instance_infos(state: &Arc<State>, app: Option<&AppName>) -> Result<Vec<InstanceInfo>, ApiError> {
+    let conn = state.db.conn().await?;
+    let listed = match app {
+        None => instances::list_instances(&conn).await?,
+        Some(name) => match apps::load_app(&conn, name).await? {
+            Some(app) => instances::list_app_instances(&conn, app.id).await?,
+            None => return Err(ApiError::new(Code::AppNotFound, format!("there is no app {name}"))),
+        },
+    };
+    drop(conn);
+    stream::iter(listed).map(|instance| info(state, instance)).buffered(AT_ONCE).try_collect().await
+}
+
+async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, ApiError> {
+    let conn = state.db.conn().await?;
+    let row = releases::load_serving(&conn, instance.id).await?;
+    let (release, resolved) = match row {
+        Some(row) => (
+            releases::load_release(&conn, instance.id, row.release).await?,
+            releases::load_resolved(&conn, instance.id, row.release).await?,
+        ),
+        None => (None, None),
+    };
+    let running = deploys::find_running(&conn, instance.id).await?;
+    drop(conn);
+    let (id, app, label, cluster) =
+        (instance.id, instance.app_name.to_string(), instance.label.to_string(), instance.cluster.to_string());
+    // An instance whose cluster has left clusters.yml is still told about.
+    let site = Site::new(state, instance).ok();
+    let urls = site.as_ref().zip(resolved.as_ref()).map(|(site, resolved)| urls_of(site, resolved));
+    let serving = match (&site, row) {
+        (Some(site), Some(_)) => ask(site).await,
+        _ => None,
+    };
+    Ok(InstanceInfo {
+        id: id.0,
+        app,
+        label,
+        cluster,
+        urls: urls.unwrap_or_default(),
+        state: state_of(row.is_some(), serving.as_ref()).to_owned(),
+        release,
+        serving,
+        deploy: running.map(|deploy| deploy.info.id),
+    })
+}
+
+async fn ask(site: &Site) -> Option<Serving> {
+    let node = nodes_of(&site.instance.cluster, &site.cluster, Layer::Routing).into_iter().next()?;
+    if !site.state.hub.connected().contains(&node) {
+        return None;
+    }
+    let call = site.state.hub.call(&node, ReadServing { slug: site.slug() }, |_| {});
+    tokio::time::timeout(ASK, call).await.ok()?.ok()
+}
+
+fn state_of(has_release: bool, serving: Option<&Serving>) -> &'static str {
+    let Some(serving) = serving else { return if has_release { "unknown" } else { "empty" } };
+    let up = serving.replicas.iter().filter(|replica| replica.state == "up").count();
+    match (serving.release, up) {
+        (None, _) | (_, 0) => "down",
+        (Some(_), up) if up < serving.replicas.len() => "degraded",
+        _ => "serving",
+    }
+}

@@ -15,3 +15,5 @@ pub mod pki;
 pub mod postgres;
 pub mod seal;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -9,6 +9,8 @@ pub use init::init;
 pub use node_token::node_token;
 pub use reference::{errors_markdown, openapi_json};
 pub use serve::serve;
+#[cfg(test)]
+pub use serve::open_state;
 
 use std::io::Write;
 use std::path::Path;

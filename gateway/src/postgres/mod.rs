@@ -8,6 +8,8 @@ mod binaries;
 mod cluster;
 mod process;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
@@ -129,7 +131,7 @@ fn try_lock(path: &Path) -> anyhow::Result<Option<File>> {
 }
 
 /// Polls until `done`, quickly at first, for at most `limit`; tells whether it came to pass.
-async fn wait_until<F: Future<Output = bool>>(limit: Duration, mut done: impl FnMut() -> F) -> bool {
+async fn wait_until(limit: Duration, mut done: impl AsyncFnMut() -> bool) -> bool {
     let end = tokio::time::Instant::now() + limit;
     let mut pause = Duration::from_millis(5);
     loop {

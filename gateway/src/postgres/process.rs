@@ -5,13 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Options, wait_until};
-use crate::db::Db;
 
 /// How long the server may take to recover and answer, and to stop before it is stopped the hard way.
 const START: Duration = Duration::from_secs(60);
@@ -30,6 +29,7 @@ const SETTINGS: &[&str] = &[
     "wal_level=minimal",
     "max_wal_senders=0",
     "max_worker_processes=2",
+    "max_logical_replication_workers=0",
     "max_parallel_workers=0",
     "autovacuum_max_workers=1",
     "huge_pages=off",
@@ -67,26 +67,25 @@ impl Server {
         let end = tokio::time::Instant::now() + START;
         loop {
             let mut server = Server::spawn(binaries, options)?;
-            let db = Db::new(&options.url("postgres"))?;
-            let mut exited = None;
-            while exited.is_none() && !db.ping().await {
-                exited = server.child.try_wait()?;
+            let exited = loop {
+                if server.child.id().is_some() && ready_pid(options) == server.child.id() {
+                    return Ok(server);
+                }
+                if let Some(status) = server.child.try_wait()? {
+                    break status;
+                }
                 if tokio::time::Instant::now() >= end {
                     server.stop().await;
-                    bail!("PostgreSQL did not answer within {} s", START.as_secs());
+                    bail!("PostgreSQL was not ready within {} s", START.as_secs());
                 }
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+            // Backends of a killed server hold its memory until they notice, which is soon.
+            if tokio::time::Instant::now() + START / 2 > end {
+                bail!("PostgreSQL did not start ({exited}); its messages stand above");
             }
-            db.close();
-            match exited {
-                None => return Ok(server),
-                // Backends of a killed server hold its memory until they notice, which is soon.
-                Some(status) if tokio::time::Instant::now() + START / 2 < end => {
-                    tracing::warn!(%status, "PostgreSQL did not start; trying again");
-                    tokio::time::sleep(Duration::from_millis(250)).await;
-                }
-                Some(status) => bail!("PostgreSQL did not start ({status}); its messages stand above"),
-            }
+            tracing::warn!(status = %exited, "PostgreSQL did not start; trying again");
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
 
@@ -148,13 +147,22 @@ pub fn supervise(server: Server, binaries: PathBuf, options: Options, stop: Canc
     tokio::spawn(supervise)
 }
 
+/// The server that says in its `postmaster.pid` that it takes connections: its process in the first line, its status
+/// in the eighth.
+pub fn ready_pid(options: &Options) -> Option<u32> {
+    let text = std::fs::read_to_string(options.data().join("postmaster.pid")).ok()?;
+    let mut lines = text.lines().map(str::trim);
+    let pid = lines.next()?.parse().ok()?;
+    (lines.nth(6) == Some("ready")).then_some(pid)
+}
+
 /// Stops the server that a killed gateway left behind.
 pub async fn stop_orphan(options: &Options) -> anyhow::Result<()> {
     for signal in [Signal::INT, Signal::QUIT, Signal::KILL] {
         let Some(pid) = orphan(options) else { return Ok(()) };
         tracing::info!(pid = pid.as_raw_nonzero(), "stopping the PostgreSQL of a gateway that was killed");
         let _ = kill_process(pid, signal);
-        if wait_until(STOP, || async { test_kill_process(pid).is_err() }).await {
+        if wait_until(STOP, async || orphan(options).is_none()).await {
             return Ok(());
         }
     }
@@ -162,7 +170,8 @@ pub async fn stop_orphan(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The process that `postmaster.pid` names, when it is a server of this data folder. Another process may have got the
-/// number of a server that is gone; PostgreSQL would then refuse to start, so such a file is taken away.
+/// number of a server that is gone; PostgreSQL would then refuse to start, so such a file is taken away. A server that
+/// ended but that nobody has waited for yet has no arguments any more, so it counts as gone.
 fn orphan(options: &Options) -> Option<Pid> {
     let file = options.data().join("postmaster.pid");
     let text = std::fs::read_to_string(&file).ok()?;

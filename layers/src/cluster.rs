@@ -150,10 +150,14 @@ fn render_router(input: &ClusterInput<'_>) -> Result<String, LayerError> {
     if routing.http == routing.https {
         return Err(LayerError::new("routing.https", "must not be the port of routing.http"));
     }
-    let mut addresses: Vec<String> = routing.listen.iter().map(|address| match address {
-        std::net::IpAddr::V4(address) => address.to_string(),
-        std::net::IpAddr::V6(address) => format!("[{address}]"),
-    }).collect();
+    let mut addresses: Vec<String> = routing
+        .listen
+        .iter()
+        .map(|address| match address {
+            std::net::IpAddr::V4(address) => address.to_string(),
+            std::net::IpAddr::V6(address) => format!("[{address}]"),
+        })
+        .collect();
     if addresses.is_empty() {
         addresses.extend(["0.0.0.0".to_owned(), "[::]".to_owned()]);
     }

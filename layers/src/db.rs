@@ -59,7 +59,11 @@ fn memcached(input: &InstanceInput<'_>, memory: ByteSize) -> Result<ServiceSpec,
         read_only: true,
         capabilities: Some(Vec::new()),
         // Connections, the hash table and the threads take memory beside the items.
-        limits: Limits { memory: Some(ByteSize(memory.bytes() + ByteSize::mib(48).bytes())), millicpus: None, pids: Some(32) },
+        limits: Limits {
+            memory: Some(ByteSize(memory.bytes() + ByteSize::mib(48).bytes())),
+            millicpus: None,
+            pids: Some(32),
+        },
         stop_signal: None,
         stop_grace: Span(Duration::from_secs(5)),
         labels: BTreeMap::new(),

@@ -25,8 +25,7 @@ pub struct Writable {
 
 pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
     // The network is not storage, but every later layer's services are attached to it, so it is laid first.
-    let mut resources =
-        vec![resource(Layer::Storage, "network", Spec::Network(NetworkSpec { name: input.slug() }))];
+    let mut resources = vec![resource(Layer::Storage, "network", Spec::Network(NetworkSpec { name: input.slug() }))];
     let mounts = plan_writable(input)?.mounts;
     if !mounts.is_empty() {
         let storage = StorageSpec {

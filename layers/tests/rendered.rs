@@ -1,5 +1,7 @@
 //! Every rendered text as it stands, the laws of rendering, and the values that are refused.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod common;
 
 use common::{Case, span, texts};
@@ -80,7 +82,7 @@ const HOSTILE: &[Hostile] = &[
         case.sections.storage.writable.insert(value, Writable { kind: WritableKind::Shared, scripts: None });
     }),
     ("proxy.vcl", |case, value| {
-        case.texts.insert("conf/blog.vcl".into(), format!("{value} backend x {{ .host = \"127.0.0.1\"; }}"));
+        case.texts.insert("conf/blog.vcl".into(), format!("{value}\nbackend x {{ .host = \"127.0.0.1\"; }}"));
     }),
     ("proxy.bypass_cookies", |case, value| case.sections.proxy.bypass_cookies = vec![value]),
     ("proxy.bypass_paths", |case, value| case.sections.proxy.bypass_paths = vec![value]),
@@ -99,8 +101,26 @@ const HOSTILE: &[Hostile] = &[
 #[test]
 fn no_value_leaves_its_place() {
     let values = [
-        "\"", "'\"", "a\nRequire all granted", "a\r\nX: y", "x\" \"y", "\\", "${PATH}", "../..", "/../x", "a b\tc",
-        "%[src]", "{ src }", "# x", "; DROP", "`x`", "$(id)", "\0", "ü\u{2028}", "</Directory>", "a\u{7f}",
+        "\"",
+        "'\"",
+        "a\nRequire all granted",
+        "a\r\nX: y",
+        "x\" \"y",
+        "\\",
+        "${PATH}",
+        "../..",
+        "/../x",
+        "a b\tc",
+        "%[src]",
+        "{ src }",
+        "# x",
+        "; DROP",
+        "`x`",
+        "$(id)",
+        "\0",
+        "ü\u{2028}",
+        "</Directory>",
+        "a\u{7f}",
     ];
     for (key, put) in HOSTILE {
         for value in values {
@@ -114,7 +134,8 @@ fn no_value_leaves_its_place() {
                         texts.into_values().map(|text| text.lines().count()).sum::<usize>()
                     };
                     let plain = Case::full().with(|case| put(case, "plain".into()));
-                    let plain = plain.plan().unwrap_or_else(|error| panic!("{value:?} is let through in {key}: {error}"));
+                    let plain =
+                        plain.plan().unwrap_or_else(|error| panic!("{value:?} is let through in {key}: {error}"));
                     assert_eq!(lines(texts(&plan)), lines(texts(&plain)), "{value:?} in {key}");
                 }
             }

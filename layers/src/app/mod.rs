@@ -39,10 +39,8 @@ fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
         return Err(LayerError::new("app_layer.memory", format!("{} is less than {LEAST_MEMORY}", app.memory)));
     }
     let (mut env, secret_env) = environment(input)?;
-    let mut files = vec![
-        file("/etc/passwd", passwd(input.uid)),
-        file("/etc/group", format!("root:x:0:\napp:x:{}:\n", input.uid)),
-    ];
+    let mut files =
+        vec![file("/etc/passwd", passwd(input.uid)), file("/etc/group", format!("root:x:0:\napp:x:{}:\n", input.uid))];
     match input.stack {
         Stack::Php => {
             files.push(file("/etc/magrathea/apache.conf", apache::render_apache(input)?));

@@ -99,14 +99,18 @@ fn ini_key(key: &str) -> Result<&str, LayerError> {
 /// A bare word where PHP must evaluate it (numbers, sizes, On, `E_ALL & ~E_NOTICE`), otherwise a quoted string.
 fn ini_value(key: &str, value: &str) -> Result<String, LayerError> {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
-    let expression = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '_' | ' ' | '&' | '|' | '~' | '^');
+    let expression =
+        |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '_' | ' ' | '&' | '|' | '~' | '^');
     if !value.is_empty() && value.chars().all(word) || value.starts_with("E_") && value.chars().all(expression) {
         return Ok(value.to_owned());
     }
     // Inside quotes only these have a meaning of their own.
     if value.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '$')) {
-        return Err(LayerError::new(&format!("app_layer.ini.{key}"), "the value holds a character that is not allowed")
-            .hint("one line without double quotes, backslashes and dollar signs"));
+        return Err(LayerError::new(
+            &format!("app_layer.ini.{key}"),
+            "the value holds a character that is not allowed",
+        )
+        .hint("one line without double quotes, backslashes and dollar signs"));
     }
     Ok(format!("\"{value}\""))
 }

@@ -12,7 +12,9 @@ use crate::{InstanceInput, LayerError, check};
 pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError> {
     let app = &input.sections.app_layer;
     if app.version.as_deref().is_some_and(|version| !matches!(version, "10" | "10.1")) {
-        return Err(LayerError::new("app_layer.version", "there is no such Tomcat here").hint("the tomcat stack has 10.1"));
+        return Err(
+            LayerError::new("app_layer.version", "there is no such Tomcat here").hint("the tomcat stack has 10.1")
+        );
     }
     if !app.ini.is_empty() {
         return Err(LayerError::new("app_layer.ini", "php.ini settings mean nothing to Tomcat"));

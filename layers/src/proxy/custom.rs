@@ -18,8 +18,22 @@ const MODULES: &[&str] = &["std", "cookie"];
 
 /// The functions of vmod std that read nothing but their arguments.
 const STD: &[&str] = &[
-    "bytes", "collect", "duration", "fnmatch", "integer", "ip", "log", "querysort", "random", "real", "round", "strlen",
-    "strstr", "time", "tolower", "toupper",
+    "bytes",
+    "collect",
+    "duration",
+    "fnmatch",
+    "integer",
+    "ip",
+    "log",
+    "querysort",
+    "random",
+    "real",
+    "round",
+    "strlen",
+    "strstr",
+    "time",
+    "tolower",
+    "toupper",
 ];
 
 /// The text without its version line, ready to stand in the instance's VCL.

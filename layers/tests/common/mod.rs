@@ -1,13 +1,11 @@
 //! Instances to render: a small one with every default, and one that says something about everything.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use magrathea_core::clusters::{Cluster, ClusterDb, ClusterProxy, ClusterRouting, ClusterStorage, Node};
-use magrathea_core::manifest::{
-    Location, Mysql, ProxyKind, Sections, Stack, Tls, Writable, WritableKind,
-};
+use magrathea_core::manifest::{Location, Mysql, ProxyKind, Sections, Stack, Tls, Writable, WritableKind};
 use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, ReleaseNumber};
 use magrathea_core::plan::{Resource, Spec};
 use magrathea_core::units::{ByteSize, Span};
@@ -66,7 +64,10 @@ impl Case {
         case.secrets = ["SMTP_PASSWORD", "VISITORS"].map(str::to_owned).into();
         case.certificates = vec!["blog-cert".into()];
         case.texts = [
-            ("conf/blog.vcl", "vcl 4.1;\nimport std;\n\nsub vcl_recv {\n    set req.url = std.querysort(req.url);\n}\n"),
+            (
+                "conf/blog.vcl",
+                "vcl 4.1;\nimport std;\n\nsub vcl_recv {\n    set req.url = std.querysort(req.url);\n}\n",
+            ),
             ("conf/away.html", "<!doctype html><title>away</title><p>${app} is \"away\" for 5 % longer\n"),
         ]
         .map(|(path, text)| (path.to_owned(), text.to_owned()))

@@ -1,0 +1,201 @@
+//! What each action of the wire does here.
+
+use std::sync::Arc;
+
+use magrathea_core::plan::{SeedSpec, Spec};
+use magrathea_core::wire::*;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{self, Blobs};
+use crate::clean::SWARM_MARKER;
+use crate::fail::{Doing, Outcome, cancelled, node, with_hint};
+use crate::node::NodeAgent;
+use crate::{database, firewall, folders, health, run_once, storage};
+
+/// Tells the gateway what happens meanwhile. What does not fit into the channel is dropped: a log must not slow a build.
+#[derive(Debug, Clone)]
+pub struct Reporter(pub mpsc::Sender<Progress>);
+
+impl Reporter {
+    pub fn log(&self, line: String) {
+        let _ = self.0.try_send(Progress::Log { line });
+    }
+
+    pub fn warn(&self, message: String) {
+        let _ = self.0.try_send(Progress::Warning { message });
+    }
+}
+
+/// What a call brings beside its action.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub reporter: Reporter,
+    pub blobs: Blobs,
+    /// The gateway no longer wants it.
+    pub cancel: CancellationToken,
+}
+
+/// Performs an action; the reply as JSON.
+pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Outcome<serde_json::Value> {
+    match action {
+        Action::Report(_) => reply(report(agent).await),
+        Action::Join(action) => reply(join(agent, &action).await),
+        Action::Ensure(action) => unless_cancelled(call, reply_of(ensure(agent, action))).await,
+        Action::Remove(action) => reply(remove(agent, action).await),
+        Action::Build(action) => {
+            let _turn = agent.serial.turn(format!("build {}", action.cache)).await;
+            reply(build::build(&agent.engine, &agent.folders, &call.blobs, &action, &call.reporter, &call.cancel).await)
+        }
+        Action::AwaitHealthy(action) => {
+            unless_cancelled(call, reply_of(health::await_healthy(&agent.engine, &agent.events, &action))).await
+        }
+        Action::Drain(action) => {
+            let drained = agent.router.drain(&action.slug, action.release, action.timeout.0);
+            unless_cancelled(call, reply_of(drained)).await
+        }
+        Action::RunOnce(action) => {
+            let _turn = agent.serial.turn(format!("run {}", action.name)).await;
+            reply(run_once::run_once(&agent.engine, &agent.folders, &action, &call.reporter, &call.cancel).await)
+        }
+        Action::Inventory(_) => reply(inventory(agent).await),
+        Action::Prune(action) => reply(prune(agent, &action).await),
+        Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
+        Action::Shutdown(_) => {
+            reply(agent.engine.remove_all_services().await.map(|changed| Removed { changed }))
+        }
+    }
+}
+
+fn reply<T: Serialize>(outcome: Outcome<T>) -> Outcome<serde_json::Value> {
+    serde_json::to_value(outcome?).doing(|| "encoding a reply".into())
+}
+
+async fn reply_of<T: Serialize>(work: impl Future<Output = Outcome<T>>) -> Outcome<serde_json::Value> {
+    reply(work.await)
+}
+
+/// For work that may be left at any point: whatever it did is found done by the next try.
+async fn unless_cancelled(
+    call: &Call,
+    work: impl Future<Output = Outcome<serde_json::Value>>,
+) -> Outcome<serde_json::Value> {
+    tokio::select! {
+        () = call.cancel.cancelled() => Err(cancelled()),
+        outcome = work => outcome,
+    }
+}
+
+/// What is on the node.
+pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
+    let mut report = agent.engine.report().await?;
+    let held = rustix::fs::statvfs(agent.folders.root()).doing(|| "measuring the disk".into())?;
+    report.disk_total = held.f_blocks * held.f_frsize;
+    report.disk_free = held.f_bavail * held.f_frsize;
+    Ok(report)
+}
+
+async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
+    let _turn = agent.serial.turn("join".into()).await;
+    let created = agent.engine.join_swarm(action.advertise).await?;
+    if created {
+        folders::store(&agent.folders.state(SWARM_MARKER), &true)?;
+    }
+    agent.engine.label_node(&action.layers).await?;
+    let gateway = agent.engine.instance_gateway().await?;
+    let instance_gateway = gateway.ok_or_else(|| {
+        with_hint(node("the engine has no docker_gwbridge network"), "leave and make the swarm again, or restart the engine")
+    })?;
+    Ok(Joined { created, instance_gateway })
+}
+
+async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
+    let Ensure { resource, secrets } = action;
+    let _turn = agent.serial.turn(turn_of(&resource.spec)).await;
+    let (engine, folders) = (&agent.engine, &agent.folders);
+    let changed = match &resource.spec {
+        Spec::Network(spec) => engine.ensure_overlay(&spec.name).await?,
+        Spec::Storage(spec) => storage::ensure(folders, spec).await?,
+        Spec::Seed(spec) => storage::seed(engine, folders, spec).await?,
+        Spec::Database(spec) => database::ensure(engine, spec, &secrets).await.map(|()| true)?,
+        Spec::Service(spec) => engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?,
+        Spec::Cache(spec) => agent.caches.ensure(spec).await?,
+        Spec::Route(spec) => {
+            let (changed, serving) = agent.router.ensure(spec.clone(), secrets).await?;
+            return Ok(Ensured { changed, serving: Some(serving) });
+        }
+        // Carried out by a later part of the product.
+        Spec::Support(_) => false,
+        Spec::Router(spec) => agent.router.configure(spec.clone()).await?,
+        Spec::Firewall(spec) => firewall::ensure(engine, folders, spec).await?,
+    };
+    Ok(Ensured { changed, serving: None })
+}
+
+async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
+    let _turn = agent.serial.turn(turn_of(&action.resource.spec)).await;
+    let (engine, folders) = (&agent.engine, &agent.folders);
+    let destroy = action.data == DataFate::Destroy;
+    let changed = match &action.resource.spec {
+        Spec::Network(spec) => engine.remove_network(&engine.prefix().name(&spec.name)).await?,
+        Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
+        Spec::Database(spec) if destroy => database::destroy(engine, spec).await.map(|()| true)?,
+        Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Support(_) => false,
+        Spec::Service(spec) => {
+            agent.router.forget(&spec.name).await?;
+            engine.remove_service(&engine.prefix().name(&spec.name)).await?
+        }
+        Spec::Cache(spec) => agent.caches.remove(&spec.slug).await?,
+        Spec::Route(spec) => agent.router.remove(&spec.slug).await?,
+        Spec::Router(_) => agent.router.unconfigure().await?,
+        Spec::Firewall(_) => firewall::remove(engine, folders).await?,
+    };
+    Ok(Removed { changed })
+}
+
+/// What must not be touched by two calls at once.
+fn turn_of(spec: &Spec) -> String {
+    match spec {
+        Spec::Network(spec) => format!("network {}", spec.name),
+        Spec::Storage(spec) | Spec::Seed(SeedSpec { storage: spec, .. }) => format!("storage {}", spec.slug),
+        Spec::Database(spec) => format!("database {}", spec.name),
+        Spec::Service(spec) => format!("service {}", spec.name),
+        Spec::Cache(spec) => format!("cache {}", spec.slug),
+        Spec::Route(spec) => format!("route {}", spec.slug),
+        Spec::Support(_) => "support".into(),
+        Spec::Router(_) => "router".into(),
+        Spec::Firewall(_) => "firewall".into(),
+    }
+}
+
+async fn inventory(agent: &NodeAgent) -> Outcome<Holdings> {
+    Ok(Holdings { services: agent.engine.list_services().await?, images: agent.engine.list_release_images().await? })
+}
+
+async fn prune(agent: &NodeAgent, action: &Prune) -> Outcome<Pruned> {
+    let mut pruned = Pruned::default();
+    let own: Vec<_> = agent.engine.list_services().await?.into_iter().map(|service| service.name).collect();
+    for name in &action.services {
+        let outcome = if own.contains(name) {
+            match agent.router.forget(name).await {
+                Ok(_) => agent.engine.remove_service(&agent.engine.prefix().name(name)).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            Ok(false)
+        };
+        note(&mut pruned, name, outcome);
+    }
+    for id in &action.images {
+        note(&mut pruned, id, agent.engine.remove_image(id).await);
+    }
+    Ok(pruned)
+}
+
+fn note(pruned: &mut Pruned, name: &str, outcome: Outcome<bool>) {
+    match outcome {
+        Ok(_) => pruned.removed.push(name.to_owned()),
+        Err(error) => drop(pruned.left.insert(name.to_owned(), error.message)),
+    }
+}

@@ -1,0 +1,50 @@
+//! Release images: the source on top of the stack's image, after the build's commands ran on it.
+
+mod blob;
+mod commands;
+mod disk;
+mod image;
+mod lines;
+mod tree;
+
+use magrathea_core::wire::{Build, Built};
+use tokio_util::sync::CancellationToken;
+
+pub use blob::Blobs;
+pub use lines::Lines;
+
+use crate::actions::Reporter;
+use crate::engine::Engine;
+use crate::fail::Outcome;
+use crate::folders::Folders;
+
+/// Makes a release image.
+pub async fn build(
+    engine: &Engine,
+    folders: &Folders,
+    blobs: &Blobs,
+    wanted: &Build,
+    reporter: &Reporter,
+    cancel: &CancellationToken,
+) -> Outcome<Built> {
+    let source = blobs.fetch(&folders.builds(), &wanted.source).await?;
+    if wanted.commands.is_empty() {
+        image::from_source(engine, wanted, source, reporter).await
+    } else {
+        commands::build(engine, folders, wanted, source, reporter, cancel).await
+    }
+}
+
+/// At a start: what an agent before this one left half-done goes; caches stay.
+pub async fn tidy(engine: &Engine, folders: &Folders) -> Outcome<()> {
+    for kind in ["build", "seed", "check"] {
+        engine.remove_one_offs(kind).await?;
+    }
+    disk::release_all(&folders.builds()).await?;
+    blob::remove_all(&folders.builds())
+}
+
+/// Unmounts the disks of builds.
+pub async fn release_disks(folders: &Folders) -> Outcome<()> {
+    disk::release_all(&folders.builds()).await
+}

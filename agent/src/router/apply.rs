@@ -1,0 +1,163 @@
+//! Bringing the router in line with the rendered texts: files first, then the running router, by its runtime API where
+//! that is enough and by a reload where it is not.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use magrathea_core::plan::NodeFolder;
+
+use super::control::{Control, ServerState};
+use super::render::{ACTIVE, HOSTS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map};
+use super::route::{Route, Slot};
+use crate::engine::{Engine, OneOff};
+use crate::fail::{Outcome, refused};
+use crate::folders::{self, Folders};
+
+/// A new entry decides before a new name leads to it.
+const MAP_ORDER: [&str; 3] = [ACTIVE, HOSTS, WILDCARDS];
+
+/// The longest time that `haproxy -c` may take.
+const CHECK_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Hands on of the keeper.
+#[derive(Debug, Clone)]
+pub struct Applier {
+    pub engine: Engine,
+    pub folders: Folders,
+    pub control: Control,
+}
+
+impl Applier {
+    /// Brings about the texts. The error leaves the router as it was; its files are the caller's to put back.
+    pub async fn apply(&self, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<()> {
+        let folder = self.folders.node(NodeFolder::Router);
+        let structural = folders::load::<String>(&self.shape_file())?.as_deref() != Some(texts.shape.as_str());
+        if structural {
+            folders::write_file(&folder.join("haproxy.cfg.next"), texts.config.as_bytes(), 0o600)?;
+            self.write_maps(&texts.maps)?;
+            self.check().await?;
+            std::fs::rename(folder.join("haproxy.cfg.next"), folder.join("haproxy.cfg"))
+                .map_err(|error| crate::fail::node(format!("putting the router's configuration in place: {error}")))?;
+            if self.control.answers().await {
+                self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
+            }
+            folders::store(&self.shape_file(), &texts.shape)?;
+            return Ok(());
+        }
+        folders::write_file(&folder.join("haproxy.cfg"), texts.config.as_bytes(), 0o600)?;
+        self.write_maps(&texts.maps)?;
+        if self.control.answers().await && !self.adjust(texts, routes).await? {
+            tracing::warn!("the router did not take the change at run time; reloading it");
+            self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
+        }
+        Ok(())
+    }
+
+    fn shape_file(&self) -> PathBuf {
+        self.folders.state("router-shape.json")
+    }
+
+    /// The next structural change is loaded whatever it is: for when what the router has is not known.
+    pub fn distrust(&self) -> Outcome<()> {
+        folders::remove_file(&self.shape_file()).map(|_| ())
+    }
+
+    fn write_maps(&self, maps: &Maps) -> Outcome<()> {
+        let folder = self.folders.node(NodeFolder::Router).join("maps");
+        maps.iter().try_for_each(|(name, map)| {
+            folders::write_file(&folder.join(name), render_map(map).as_bytes(), 0o600).map(|_| ())
+        })
+    }
+
+    /// Has the real program read the configuration before anything moves.
+    async fn check(&self) -> Outcome<()> {
+        let file = format!("{ROUTER_FOLDER}/haproxy.cfg.next");
+        let command = ["haproxy", "-c", "-q", "-f", &file];
+        let (code, said) = match self.engine.role_container("router").await? {
+            Some(container) => {
+                let said = self.engine.exec(&container, &command, None).await?;
+                (said.code, said.all())
+            }
+            None => self.check_aside(&command).await?,
+        };
+        if code == 0 { Ok(()) } else { Err(refused(format!("haproxy refuses the configuration: {said}"))) }
+    }
+
+    /// The check in a container of its own, while no router runs yet.
+    async fn check_aside(&self, command: &[&str]) -> Outcome<(i64, String)> {
+        let Some(image) = self.engine.report().await?.images.remove("router") else {
+            // There is nothing to check with; the router's own start will tell.
+            return Ok((0, String::new()));
+        };
+        let one_off = OneOff {
+            kind: "check",
+            image,
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            user: Some("0:0".into()),
+            binds: vec![(self.folders.node(NodeFolder::Router), ROUTER_FOLDER.into(), true)],
+            ..OneOff::default()
+        };
+        let mut said = Vec::new();
+        let ended = self.engine.run_one_off(&one_off, CHECK_LIMIT, |bytes| said.extend_from_slice(bytes)).await?;
+        let code = match ended {
+            crate::engine::Ended::Exited { code, .. } => code,
+            crate::engine::Ended::TimedOut => -1,
+        };
+        Ok((code, String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// Changes the running worker's servers and maps; false when afterwards it is not as wanted.
+    async fn adjust(&self, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<bool> {
+        let commands = server_commands(&self.control.read_servers("").await?, routes);
+        for batch in commands.chunks(64) {
+            self.control.worker(&batch.join(";")).await?;
+        }
+        let servers_fit = commands.is_empty() || server_commands(&self.control.read_servers("").await?, routes).is_empty();
+        let mut maps_fit = true;
+        for name in MAP_ORDER {
+            let Some(wanted) = texts.maps.get(name) else { continue };
+            let path = map_path(name);
+            let commands = map_commands(name, &self.control.read_map(&path).await?, wanted);
+            if commands.is_empty() {
+                continue;
+            }
+            for batch in commands.chunks(64) {
+                self.control.worker(&batch.join(";")).await?;
+            }
+            maps_fit &= self.control.read_map(&path).await? == *wanted;
+        }
+        Ok(servers_fit && maps_fit)
+    }
+}
+
+/// The runtime commands that put every replica in its place.
+fn server_commands(held: &[ServerState], routes: &BTreeMap<String, Route>) -> Vec<String> {
+    let held: BTreeMap<_, _> = held.iter().map(|s| ((s.backend.as_str(), s.name.as_str()), s)).collect();
+    let mut commands = Vec::new();
+    for route in routes.values() {
+        for slot in Slot::BOTH {
+            let backend = slot.backend(&route.slug);
+            let places = route.lanes().map(|lane| lane.places.len()).max().unwrap_or_default().max(1);
+            for place in 0..places {
+                let name = format!("r{}", place + 1);
+                let wanted = route.lane(slot).and_then(|lane| lane.places.get(place)?.as_ref());
+                let state = held.get(&(backend.as_str(), name.as_str()));
+                let out = state.is_none_or(|state| state.out);
+                match wanted {
+                    Some(server) => {
+                        if state.and_then(|state| state.address) != Some(server.address) {
+                            let (ip, port) = (server.address.ip(), server.address.port());
+                            commands.push(format!("set server {backend}/{name} addr {ip} port {port}"));
+                        }
+                        if out {
+                            commands.push(format!("set server {backend}/{name} state ready"));
+                        }
+                    }
+                    None if !out => commands.push(format!("set server {backend}/{name} state maint")),
+                    None => {}
+                }
+            }
+        }
+    }
+    commands
+}

@@ -1,0 +1,204 @@
+//! HAProxy's sockets: the worker's runtime API and the master's command line, with the parts of their answers that are
+//! read here (HAProxy 3.0, management.txt section 9).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use magrathea_core::plan::NodeFolder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::fail::{Doing, Outcome, node};
+use crate::folders::Folders;
+
+/// A reload waits for the new worker to be ready.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The router's two sockets.
+#[derive(Debug, Clone)]
+pub struct Control {
+    admin: PathBuf,
+}
+
+/// A server as the router has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    pub backend: String,
+    pub name: String,
+    pub address: Option<SocketAddr>,
+    /// Taken out by hand.
+    pub out: bool,
+    /// 0 stopped, 1 starting, 2 running, 3 stopping.
+    pub operation: u8,
+}
+
+impl Control {
+    pub fn new(folders: &Folders) -> Self {
+        Control { admin: folders.node(NodeFolder::RouterAdmin) }
+    }
+
+    /// Whether a worker answers.
+    pub async fn answers(&self) -> bool {
+        self.worker("show info").await.is_ok_and(|info| info.contains("Pid:"))
+    }
+
+    /// Gives commands to the current worker.
+    pub async fn worker(&self, command: &str) -> Outcome<String> {
+        self.ask("stats.sock", command).await
+    }
+
+    /// Gives a command to the master.
+    pub async fn master(&self, command: &str) -> Outcome<String> {
+        self.ask("master.sock", command).await
+    }
+
+    async fn ask(&self, socket: &str, command: &str) -> Outcome<String> {
+        let doing = || format!("asking the router ({})", command.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+        let work = async {
+            let mut stream = UnixStream::connect(self.admin.join(socket)).await?;
+            stream.write_all(command.as_bytes()).await?;
+            stream.write_all(b"\n").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+        };
+        match tokio::time::timeout(LIMIT, work).await {
+            Ok(answer) => answer.doing(doing),
+            Err(_) => Err(node(format!("{}: no answer after {} s", doing(), LIMIT.as_secs()))),
+        }
+    }
+
+    /// Loads the configuration on disk into a new worker; the old one ends when its requests have. The error is what
+    /// HAProxy says.
+    pub async fn reload(&self) -> Outcome<Result<(), String>> {
+        let answer = self.master("reload").await?;
+        if !answer.starts_with("Success=1") {
+            return Ok(Err(answer.lines().skip(1).filter(|line| *line != "--").collect::<Vec<_>>().join("\n")));
+        }
+        // For a moment both workers accept on the runtime socket; go on when the new one answers.
+        let give_up = tokio::time::Instant::now() + LIMIT;
+        loop {
+            let (current, _) = parse_workers(&self.master("show proc").await?);
+            let answering = self.worker("show info").await.ok().and_then(|info| parse_pid(&info));
+            if current.is_some() && current == answering {
+                return Ok(Ok(()));
+            }
+            if tokio::time::Instant::now() > give_up {
+                return Err(node("the router's new worker does not answer"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A map as the worker has it.
+    pub async fn read_map(&self, path: &str) -> Outcome<BTreeMap<String, String>> {
+        Ok(parse_map(&self.worker(&format!("show map {path}")).await?))
+    }
+
+    /// The servers of a backend, or of all.
+    pub async fn read_servers(&self, backend: &str) -> Outcome<Vec<ServerState>> {
+        Ok(parse_servers(&self.worker(format!("show servers state {backend}").trim()).await?))
+    }
+
+    /// Requests that a backend has in flight or queued, over the current worker and those that are ending.
+    pub async fn requests_in_flight(&self, backend: &str) -> Outcome<u32> {
+        let (current, old) = parse_workers(&self.master("show proc").await?);
+        let mut count = 0;
+        for pid in current.into_iter().chain(old) {
+            // A worker may end between the two questions; then nothing of it is in flight.
+            let answer = self.master(&format!("@!{pid} show stat {backend} 2 -1")).await.unwrap_or_default();
+            count += parse_in_flight(&answer, backend);
+        }
+        Ok(count)
+    }
+}
+
+fn parse_pid(info: &str) -> Option<u32> {
+    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+}
+
+/// The current worker, and those that are ending.
+fn parse_workers(text: &str) -> (Option<u32>, Vec<u32>) {
+    let mut ending = false;
+    let (mut current, mut old) = (None, Vec::new());
+    for line in text.lines() {
+        ending |= line.starts_with("# old workers");
+        if line.starts_with("# programs") {
+            break;
+        }
+        let mut fields = line.split_whitespace();
+        let (Some(pid), Some("worker")) = (fields.next(), fields.next()) else { continue };
+        match pid.parse() {
+            Ok(pid) if ending => old.push(pid),
+            Ok(pid) => current = Some(pid),
+            Err(_) => {}
+        }
+    }
+    (current, old)
+}
+
+/// Lines of `ADDRESS KEY VALUE`.
+fn parse_map(text: &str) -> BTreeMap<String, String> {
+    let entry = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
+    };
+    text.lines().filter(|line| line.starts_with("0x")).filter_map(entry).collect()
+}
+
+/// The server state file format, version 1.
+fn parse_servers(text: &str) -> Vec<ServerState> {
+    let server = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let field = |n: usize| fields.get(n).copied();
+        let admin: u8 = field(6)?.parse().ok()?;
+        let address = field(4)?.parse().ok().zip(field(18)?.parse().ok()).map(|(ip, port)| SocketAddr::new(ip, port));
+        Some(ServerState {
+            backend: field(1)?.to_owned(),
+            name: field(3)?.to_owned(),
+            address,
+            out: admin & 0x01 != 0,
+            operation: field(5)?.parse().ok()?,
+        })
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(server).collect()
+}
+
+/// `qcur` and `scur` of a backend's line (CSV, fields 2 and 4 after the names).
+fn parse_in_flight(csv: &str, backend: &str) -> u32 {
+    let count = |line: &str| {
+        let fields: Vec<_> = line.split(',').collect();
+        if fields.first() != Some(&backend) || fields.get(1) != Some(&"BACKEND") {
+            return None;
+        }
+        let number = |n: usize| fields.get(n).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+        Some(number(2) + number(4))
+    };
+    csv.lines().find_map(count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_understood() {
+        let proc = "#<PID>          <type>          <reloads>       <uptime>        <version>\n\
+                    1               master          1               0d00h00m10s     3.0.11\n\
+                    # workers\n\
+                    31              worker          0               0d00h00m02s     3.0.11\n\
+                    # old workers\n\
+                    20              worker          1               0d00h00m10s     3.0.11\n# programs\n";
+        assert_eq!(parse_workers(proc), (Some(31), vec![20]));
+        let servers = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n\
+                       4 i0_a 1 r1 172.18.0.3 2 0 1 1 5 6 3 4 6 0 0 0 - 8080 - 0 0 - - 0\n\
+                       4 i0_a 2 r2 127.0.0.1 0 5 1 1 5 1 0 0 14 0 0 0 - 1 - 0 0 - - 0\n";
+        let servers = parse_servers(servers);
+        assert_eq!(servers.iter().map(|s| (s.name.as_str(), s.out, s.operation)).collect::<Vec<_>>(), [("r1", false, 2), ("r2", true, 0)]);
+        assert_eq!(servers[0].address, Some(([172, 18, 0, 3], 8080).into()));
+        assert_eq!(parse_map("0x55d i0 i0_a,1\n0x56 i1 i1_b,22\n\n")["i1"], "i1_b,22");
+        assert_eq!(parse_in_flight("# pxname,svname,qcur,qmax,scur,smax\ni0_a,BACKEND,1,0,3,9\n", "i0_a"), 4);
+    }
+}

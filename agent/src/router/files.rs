@@ -1,0 +1,76 @@
+//! The files that an instance's backend refers to, and its certificates.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use magrathea_core::plan::{NodeFolder, RouteSpec, SecretText, hash_of};
+
+use super::route::Route;
+use crate::fail::{Outcome, internal};
+use crate::folders::{self, Folders};
+
+/// An instance's files with their secrets in place.
+pub struct RouteFiles {
+    slug: String,
+    files: BTreeMap<String, String>,
+    pub certificates: BTreeMap<String, String>,
+    pub hash: String,
+}
+
+/// What was there before, to be put back when the router refuses the new.
+pub struct Undo(Vec<(PathBuf, Option<Vec<u8>>)>);
+
+impl Undo {
+    pub fn undo(self) -> Outcome<()> {
+        self.0.into_iter().try_for_each(|(path, content)| match content {
+            Some(content) => folders::write_file(&path, &content, 0o600).map(|_| ()),
+            None => folders::remove_file(&path).map(|_| ()),
+        })
+    }
+}
+
+impl RouteFiles {
+    pub fn reveal(spec: &RouteSpec, secrets: &BTreeMap<String, String>) -> Outcome<Self> {
+        let all = |texts: &BTreeMap<String, SecretText>| {
+            let one = |(name, text): (&String, &SecretText)| {
+                if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                    return Err(internal(format!("{name:?} is not a file name")));
+                }
+                let content = text.reveal(secrets).map_err(|name| internal(format!("no value came for the secret {name}")))?;
+                Ok((name.clone(), content))
+            };
+            texts.iter().map(one).collect::<Outcome<BTreeMap<_, _>>>()
+        };
+        let (files, certificates) = (all(&spec.files)?, all(&spec.certificates)?);
+        let hash = hash_of(&(&files, &certificates));
+        Ok(RouteFiles { slug: spec.slug.clone(), files, certificates, hash })
+    }
+
+    /// Writes them and removes what the route had beside them.
+    pub fn write(&self, folders: &Folders, before: Option<&Route>) -> Outcome<Undo> {
+        let router = folders.node(NodeFolder::Router);
+        let own = router.join("instances").join(&self.slug);
+        folders::make_folder(&own, 0o755)?;
+        let certificates = router.join("certs");
+        let mut wanted: BTreeMap<PathBuf, Option<&String>> = BTreeMap::new();
+        let stale = std::fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path());
+        wanted.extend(stale.map(|path| (path, None)));
+        let stale = before.into_iter().flat_map(|route| &route.certificates).map(|name| certificates.join(name));
+        wanted.extend(stale.map(|path| (path, None)));
+        wanted.extend(self.files.iter().map(|(name, content)| (own.join(name), Some(content))));
+        wanted.extend(self.certificates.iter().map(|(name, content)| (certificates.join(name), Some(content))));
+        let mut undo = Undo(Vec::new());
+        for (path, content) in wanted {
+            let held = std::fs::read(&path).ok();
+            if held.as_deref() == content.map(|content| content.as_bytes()) {
+                continue;
+            }
+            match content {
+                Some(content) => folders::write_file(&path, content.as_bytes(), 0o600).map(|_| ())?,
+                None => folders::remove_file(&path).map(|_| ())?,
+            }
+            undo.0.push((path, held));
+        }
+        Ok(undo)
+    }
+}

@@ -1,0 +1,85 @@
+//! One-off commands of a release: jobs of the swarm, because only those reach an instance's network. A job bears the
+//! run's name, so that a gateway or an agent that starts again finds it and never starts it twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use magrathea_core::plan::ServiceSpec;
+use magrathea_core::wire::{ActionErrorKind, RanOnce, RunOnce};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::actions::Reporter;
+use crate::build::Lines;
+use crate::engine::{Engine, Job};
+use crate::fail::{Outcome, cancelled, fail, node};
+use crate::folders::Folders;
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// Runs the command to its end. Cancelled, it is ended; dropped, it goes on and is found again.
+pub async fn run_once(
+    engine: &Engine,
+    folders: &Folders,
+    wanted: &RunOnce,
+    reporter: &Reporter,
+    cancel: &CancellationToken,
+) -> Outcome<RanOnce> {
+    let spec = ServiceSpec { command: Vec::new(), ..(*wanted.service).clone() };
+    let mut lines = Lines::default();
+    let job = follow(engine, folders, &spec, wanted, reporter, &mut lines);
+    let outcome = tokio::select! {
+        () = cancel.cancelled() => Err(cancelled()),
+        outcome = tokio::time::timeout(wanted.timeout.0, job) => outcome.unwrap_or_else(|_| {
+            Err(fail(ActionErrorKind::TimedOut, format!("it took longer than {} s", wanted.timeout.0.as_secs())))
+        }),
+    };
+    engine.remove_service(&engine.prefix().name(&wanted.name)).await?;
+    outcome.map_err(|mut error| {
+        error.log_tail = lines.tail();
+        error
+    })
+}
+
+async fn follow(
+    engine: &Engine,
+    folders: &Folders,
+    spec: &ServiceSpec,
+    wanted: &RunOnce,
+    reporter: &Reporter,
+    lines: &mut Lines,
+) -> Outcome<RanOnce> {
+    let secrets: &BTreeMap<String, String> = &wanted.secrets;
+    engine.ensure_job(spec, (&wanted.name, &wanted.command), secrets, folders).await?;
+    let mut followed = false;
+    // The engine needs a moment to make the task.
+    let no_task = Instant::now() + Duration::from_secs(10);
+    loop {
+        let container = match engine.job(&wanted.name).await? {
+            None if Instant::now() > no_task => return Err(node("the engine made no task of it")),
+            None => None,
+            Some(Job::Going(container)) => container,
+            Some(Job::Ended { exit_code, container, error }) => {
+                if let (false, Some(container)) = (followed, &container) {
+                    engine.follow_log(container, |bytes| lines.push(bytes, |line| reporter.log(line))).await?;
+                }
+                lines.finish(|line| reporter.log(line));
+                return match error {
+                    Some(error) => Err(node(format!("the command could not run: {error}"))),
+                    None => Ok(RanOnce { exit_code }),
+                };
+            }
+        };
+        match container.filter(|_| !followed) {
+            Some(container) => {
+                // Returns when the command has ended.
+                match engine.follow_log(&container, |bytes| lines.push(bytes, |line| reporter.log(line))).await {
+                    Ok(()) => followed = true,
+                    // The container is made but not started yet.
+                    Err(_) => tokio::time::sleep(POLL).await,
+                }
+            }
+            None => tokio::time::sleep(POLL).await,
+        }
+    }
+}

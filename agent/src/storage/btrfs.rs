@@ -1,0 +1,46 @@
+//! The driver `btrfs`: a subvolume per instance with a qgroup that limits it, by btrfs-progs' own commands.
+
+use std::path::Path;
+
+use magrathea_core::units::ByteSize;
+
+use crate::fail::{Doing, Outcome, node, with_hint};
+use crate::program::run_program;
+
+/// Makes the subvolume and sets its limit. Says whether it was missing.
+pub async fn ensure_subvolume(path: &Path, quota: Option<ByteSize>) -> Outcome<bool> {
+    let text = path.to_string_lossy();
+    let missing = !path.exists();
+    if missing {
+        let base = path.parent().unwrap_or(path);
+        crate::folders::make_folder(base, 0o711)?;
+        run_program("btrfs", &["subvolume", "create", &text]).await.map_err(|error| {
+            with_hint(error, "the cluster's storage.path must lie on a btrfs mount, or use driver: directory")
+        })?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).doing(|| format!("making {text}"))?;
+    } else if !is_subvolume(path).await {
+        return Err(with_hint(
+            node(format!("{text} is a folder and not a subvolume")),
+            "move its content into a subvolume of the same name",
+        ));
+    }
+    // Enabling quotas that are enabled is fine.
+    run_program("btrfs", &["quota", "enable", &text]).await?;
+    let limit = quota.map_or_else(|| "none".to_owned(), |size| size.bytes().to_string());
+    run_program("btrfs", &["qgroup", "limit", &limit, &text]).await?;
+    Ok(missing)
+}
+
+/// Deletes the subvolume with what is in it.
+pub async fn remove_subvolume(path: &Path) -> Outcome<()> {
+    run_program("btrfs", &["subvolume", "delete", &path.to_string_lossy()]).await.map(|_| ())
+}
+
+/// Whether the folder is a subvolume of its own.
+pub async fn is_subvolume(path: &Path) -> bool {
+    // A subvolume's root always has this inode number.
+    const ROOT_INODE: u64 = 256;
+    let inode = std::fs::metadata(path).map(|held| std::os::unix::fs::MetadataExt::ino(&held));
+    inode.is_ok_and(|inode| inode == ROOT_INODE)
+        && run_program("btrfs", &["subvolume", "show", &path.to_string_lossy()]).await.is_ok()
+}

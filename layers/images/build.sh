@@ -86,14 +86,8 @@ build_base() {
   # shellcheck disable=SC2064 # the folder's name is needed now
   trap "rm -rf '$work'" RETURN
   { cat "$images/base/apt.conf"; printf '%s\n' "${option[@]}"; } >"$work/apt.conf"
-  # shellcheck disable=SC2016 # $1 is the hook's own
   mmdebstrap --quiet --variant=apt --keyring="$keys" --include="$include" \
-    --dpkgopt="$images/base/dpkg.cfg" --aptopt="$work/apt.conf" \
-    --customize-hook='mkdir -p "$1/usr/lib/magrathea"' \
-    --customize-hook="upload $images/base/lib.sh /usr/lib/magrathea/lib.sh" \
-    --customize-hook="upload $images/base/policy-rc.d /usr/sbin/policy-rc.d" \
-    --customize-hook='chmod 755 "$1/usr/sbin/policy-rc.d"; rm -rf "$1"/var/log/*.log "$1"/var/log/apt "$1"/var/cache/debconf/*-old
-      find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +' \
+    --dpkgopt="$images/base/dpkg.cfg" --aptopt="$work/apt.conf" --customize-hook="$images/base/customize" \
     "$suite" "$work/base.tar" \
     "deb $archive $suite main" "deb $archive $suite-updates main" "deb $security $suite-security main"
   docker import --change 'LABEL magrathea.image=base' --change 'ENV LC_ALL=C.UTF-8' "$work/base.tar" "$tag" >/dev/null

@@ -62,7 +62,7 @@ pub async fn watch(path: PathBuf, clusters: watch::Sender<Arc<Clusters>>, shutdo
 mod tests {
     use super::*;
 
-    const GOOD: &str = "clusters:\n  local:\n    nodes:\n      one: {address: 127.0.0.1, layers: [app]}\n";
+    const GOOD: &str = "clusters:\n  local:\n    nodes:\n      one: {address: 127.0.0.1, layers: [storage, db, app, proxy, routing, support]}\n";
 
     #[tokio::test]
     async fn a_change_is_read_and_a_mistake_is_not_used() {

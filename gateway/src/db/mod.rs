@@ -13,6 +13,9 @@ pub mod plans;
 pub mod releases;
 pub mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{app, cert, cluster, completions, config, deploy, man, timeline};
+use crate::exit::Exit;
 
 /// Deploys applications to static clusters of your own servers.
 #[derive(Debug, Parser)]
-#[command(name = "td", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 failed and the old release still serves, 2 usage, 3 magrathea.yml \
-    invalid, 4 build failed, 5 not allowed, 6 locked by another deploy, 7 still running after the timeout, \
-    8 rolled back, 9 gateway unreachable.")]
+#[command(name = "td", version, max_term_width = 100)]
+#[command(after_help = after_help())]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -20,12 +19,26 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Variables that stand for no option.
+pub const ENVIRONMENT: [(&str, &str); 4] = [
+    ("TD_TOKEN", "the token, instead of the one in credentials.json"),
+    ("TD_CA", "a PEM file with the gateway's CA, instead of the one in credentials.json"),
+    ("NO_COLOR", "no colours, even on a terminal"),
+    ("CLICOLOR_FORCE", "colours, even in a pipe"),
+];
+
+fn after_help() -> String {
+    let codes: Vec<_> = Exit::ALL.iter().map(|(code, meaning)| format!("  {}  {meaning}", *code as u8)).collect();
+    let variables: Vec<_> = ENVIRONMENT.iter().map(|(name, meaning)| format!("  {name:<14}  {meaning}")).collect();
+    format!("Exit codes:\n{}\n\nEnvironment:\n{}", codes.join("\n"), variables.join("\n"))
+}
+
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// The app; else the `app:` of the nearest magrathea.yml
-    #[arg(short, long, global = true, env = "TD_APP", value_name = "APP")]
+    #[arg(short, long, global = true, env = "TD_APP", hide_env_values = true, value_name = "APP")]
     pub app: Option<String>,
     /// The label of the app's magrathea.yml
     #[arg(short, long, global = true, value_name = "LABEL")]
@@ -40,10 +53,10 @@ pub struct Globals {
     #[arg(short = 'C', long, global = true, value_name = "FOLDER", default_value = ".", hide_default_value = true)]
     pub folder: PathBuf,
     /// The gateway's address; else the one in the credentials
-    #[arg(long, global = true, env = "TD_GATEWAY", value_name = "URL")]
+    #[arg(long, global = true, env = "TD_GATEWAY", hide_env_values = true, value_name = "URL")]
     pub gateway: Option<String>,
     /// Where credentials.json lies; else ~/.config/magrathea
-    #[arg(long, global = true, env = "TD_CONFIG_DIR", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "TD_CONFIG_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub config_dir: Option<PathBuf>,
 }
 

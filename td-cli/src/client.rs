@@ -171,8 +171,5 @@ async fn accept(response: Response) -> Result<Response, Failure> {
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     // An empty body is JSON's null: some acts answer nothing.
     let body = if body.is_empty() { b"null" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
-        Failure::new(Exit::Failed, anyhow::Error::from(error).context("the gateway's answer was not understood"))
-            .hint("td and the gateway may be of different versions: compare `td --version` with `td status`")
-    })
+    serde_json::from_slice(body).map_err(Failure::not_understood)
 }

@@ -58,7 +58,7 @@ impl Context<'_> {
         if self.globals.json {
             self.printer.json(&answer);
         } else {
-            let typed = serde_json::from_value(answer).context("the gateway's answer was not understood")?;
+            let typed = serde_json::from_value(answer).map_err(Failure::not_understood)?;
             render(self.printer, typed);
         }
         Ok(Exit::Done)

@@ -29,6 +29,20 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
+    /// All codes with their meaning.
+    pub const ALL: [(Exit, &str); 10] = [
+        (Exit::Done, "done"),
+        (Exit::Failed, "failed; what served before serves on"),
+        (Exit::Usage, "the command line is not understood"),
+        (Exit::ManifestInvalid, "magrathea.yml is invalid"),
+        (Exit::BuildFailed, "the build failed"),
+        (Exit::NotAllowed, "not allowed, or not known to the gateway"),
+        (Exit::Locked, "another deploy of the instance is under way"),
+        (Exit::Running, "the deploy still runs: the timeout is over, or td was detached"),
+        (Exit::RolledBack, "rolled back after the cut-over"),
+        (Exit::Unreachable, "the gateway cannot be reached"),
+    ];
+
     /// How a deploy ended.
     pub fn of_deploy(deploy: &DeployInfo) -> Self {
         match (deploy.status, &deploy.failure) {
@@ -77,6 +91,12 @@ impl Failure {
 
     pub fn usage(message: impl Into<String>) -> Self {
         Failure::say(Exit::Usage, message)
+    }
+
+    /// An answer of the gateway's that is not what this td knows.
+    pub fn not_understood(error: serde_json::Error) -> Self {
+        Failure::new(Exit::Failed, anyhow::Error::from(error).context("the gateway's answer was not understood"))
+            .hint("td and the gateway may be of different versions: compare `td --version` with `td status --json`")
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

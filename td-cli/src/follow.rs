@@ -111,8 +111,7 @@ async fn read_events(
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let event: DeployEvent = serde_json::from_slice(&line)
-                .map_err(|error| anyhow::Error::from(error).context("the deploy's events were not understood"))?;
+            let event: DeployEvent = serde_json::from_slice(&line).map_err(Failure::not_understood)?;
             if event.sequence <= *seen {
                 continue;
             }

@@ -59,42 +59,48 @@ fn pack_commit(folder: &Path, commit: &str, out: &mut impl Write) -> anyhow::Res
         .stderr(Stdio::piped())
         .spawn()
         .context("git cannot be started")?;
-    if let Some(mut tar) = git.stdout.take() {
-        copy_without_global_header(&mut tar, out)?;
-    }
+    let mut tar = git.stdout.take().context("git has no stdout")?;
+    let copied = copy_without_global_header(&mut tar, out)?;
+    drop(tar);
     let end = git.wait_with_output()?;
+    // Older gits refuse to archive a folder that the commit does not know, newer ones make an empty archive.
+    let error = String::from_utf8_lossy(&end.stderr);
+    if end.status.success() && copied == 0 || error.contains("current working directory is untracked") {
+        bail!("{} has no files in the commit; commit them, or send the folder with --dirty", folder.display());
+    }
     if !end.status.success() {
-        let error = String::from_utf8_lossy(&end.stderr);
-        if error.contains("current working directory is untracked") {
-            bail!("{} has no files in the commit; commit them, or send the folder with --dirty", folder.display());
-        }
         bail!("git archive: {}", error.trim());
     }
     Ok(())
 }
 
 /// Git opens an archive with a pax header that holds the commit's id. It travels in the query; left out, equal trees
-/// give equal archives.
-fn copy_without_global_header(tar: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
-    let mut header = [0; BLOCK];
-    let mut filled = 0;
-    while let Some(rest) = header.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match tar.read(rest)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    if filled < BLOCK {
-        return Ok(());
-    }
+/// give equal archives. Tells how many bytes there were, 0 for an archive without entries.
+fn copy_without_global_header(tar: &mut impl Read, out: &mut impl Write) -> io::Result<u64> {
+    let Some(mut header) = read_block(tar)? else { return Ok(0) };
     let parsed = tar::Header::from_byte_slice(&header);
     if parsed.entry_type().is_pax_global_extensions() {
         let padded = parsed.entry_size()?.next_multiple_of(BLOCK as u64);
         io::copy(&mut tar.take(padded), &mut io::sink())?;
-    } else {
-        out.write_all(&header)?;
+        match read_block(tar)? {
+            Some(next) => header = next,
+            None => return Ok(0),
+        }
     }
-    io::copy(tar, out).map(drop)
+    // An archive ends with blocks of zeros.
+    let empty = header.iter().all(|byte| *byte == 0);
+    out.write_all(&header)?;
+    let rest = io::copy(tar, out)?;
+    Ok(if empty { 0 } else { rest + BLOCK as u64 })
+}
+
+fn read_block(tar: &mut impl Read) -> io::Result<Option<[u8; BLOCK]>> {
+    let mut block = [0; BLOCK];
+    match tar.read_exact(&mut block) {
+        Ok(()) => Ok(Some(block)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Hands blocks to the upload; blocks while the network is slower than the disk.

@@ -9,7 +9,8 @@ use crate::td::Desk;
 #[test]
 fn apps_are_listed() {
     let desk = Desk::new();
-    let empty = json!({"id": DEPLOY, "name": "shop", "organisation": "operator", "created": hours_ago(1), "instances": []});
+    let empty =
+        json!({"id": DEPLOY, "name": "shop", "organisation": "operator", "created": hours_ago(1), "instances": []});
     desk.gateway.on("GET /v1/apps", 200, &json!([app(&["production", "staging"]), empty]));
     assert_snapshot!(desk.shown(&["app", "list"]));
     assert_snapshot!(desk.shown(&["app", "list", "--quiet", "--label", "staging"]));
@@ -136,10 +137,14 @@ fn the_timeline_is_told() {
         fields.as_object().unwrap().iter().for_each(|(key, value)| entry[key] = value.clone());
         entry
     };
-    desk.gateway.on("GET /v1/timeline", 200, &json!([
-        entry("admin", "deploy.succeeded", json!({"app": "blog", "label": "production", "cluster": "local"})),
-        entry("gateway", "node.enrolled", json!({"cluster": "local"})),
-    ]));
+    desk.gateway.on(
+        "GET /v1/timeline",
+        200,
+        &json!([
+            entry("admin", "deploy.succeeded", json!({"app": "blog", "label": "production", "cluster": "local"})),
+            entry("gateway", "node.enrolled", json!({"cluster": "local"})),
+        ]),
+    );
     assert_snapshot!(desk.shown(&["timeline"]));
     desk.td(&["timeline", "-n", "3", "--app", "blog"]);
     assert_eq!(desk.gateway.lines(), ["GET /v1/timeline?limit=20", "GET /v1/timeline?limit=3&app=blog"]);
@@ -179,10 +184,14 @@ fn secrets_are_written_and_never_shown() {
         .on("PUT /v1/apps/blog/config/SMTP_PASSWORD", 204, &Value::Null)
         .on("PUT /v1/apps/blog/config/PEM", 204, &Value::Null)
         .on("DELETE /v1/apps/blog/config/PEM", 204, &Value::Null)
-        .on("GET /v1/apps/blog/config", 200, &json!([
-            {"key": "PEM", "label": null, "updated": hours_ago(3)},
-            {"key": "SMTP_PASSWORD", "label": "staging", "updated": hours_ago(72)},
-        ]));
+        .on(
+            "GET /v1/apps/blog/config",
+            200,
+            &json!([
+                {"key": "PEM", "label": null, "updated": hours_ago(3)},
+                {"key": "SMTP_PASSWORD", "label": "staging", "updated": hours_ago(72)},
+            ]),
+        );
     let arguments = ["config", "set", "-a", "blog", "-l", "staging", "SMTP_PASSWORD=a=secret"];
     let ended = desk.td(&arguments);
     assert!(!ended.stdout.contains("secret") && !ended.stderr.contains("secret"), "{}", ended.stderr);
@@ -208,9 +217,13 @@ fn certificates_are_kept() {
     desk.gateway
         .on("PUT /v1/certificates/blog", 204, &Value::Null)
         .on("DELETE /v1/certificates/blog", 204, &Value::Null)
-        .on("GET /v1/certificates", 200, &json!([
-            {"name": "blog", "subjects": ["blog.example", "www.blog.example"], "expires": "2027-03-01T00:00:00Z"},
-        ]));
+        .on(
+            "GET /v1/certificates",
+            200,
+            &json!([
+                {"name": "blog", "subjects": ["blog.example", "www.blog.example"], "expires": "2027-03-01T00:00:00Z"},
+            ]),
+        );
     desk.file("chain.pem", "CHAIN").file("key.pem", "KEY");
     assert_snapshot!(desk.shown(&["cert", "set", "blog", "--chain", "chain.pem", "--key", "key.pem"]));
     assert_snapshot!(desk.shown(&["cert", "set", "blog", "--chain", "chain.pem", "--key", "nope.pem"]));

@@ -121,7 +121,12 @@ fn failures_are_told_with_what_serves() {
 
 #[test]
 fn a_log_that_was_shown_is_not_shown_again() {
-    let kinds = [started("build"), log("build", "first line"), log("build", "last line"), over(&failed("build", "build_failed"))];
+    let kinds = [
+        started("build"),
+        log("build", "first line"),
+        log("build", "last line"),
+        over(&failed("build", "build_failed")),
+    ];
     assert_snapshot!(desk(&kinds).shown(&["app", "deploy"]));
 }
 

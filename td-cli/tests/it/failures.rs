@@ -81,14 +81,13 @@ fn an_answer_of_something_else_is_told() {
 fn missing_credentials_are_told() {
     let desk = Desk::new();
     assert_snapshot!(desk.shown(&["app", "list", "--config-dir", "elsewhere"]));
-    let ended = desk
-        .command(&["app", "list", "--config-dir", "elsewhere"])
-        .env("TD_GATEWAY", format!("https://{}", desk.gateway.address))
+    let mut td = desk.command(&["app", "list", "--config-dir", "elsewhere"]);
+    td.env("TD_GATEWAY", format!("https://{}", desk.gateway.address))
         .env("TD_TOKEN", "another")
         .env("TD_CA", desk.home().join("ca.pem"));
     std::fs::write(desk.home().join("ca.pem"), &desk.gateway.ca).unwrap();
     desk.gateway.on("GET /v1/apps", 200, &json!([]));
-    assert_eq!(ended.status().unwrap().code(), Some(0));
+    assert_eq!(td.status().unwrap().code(), Some(0));
     assert_eq!(desk.gateway.asked()[0].authorization, "Bearer another");
 }
 

@@ -13,7 +13,8 @@ pub fn hours_ago(hours: u64) -> Timestamp {
 }
 
 pub fn serving(release: u32, replicas: usize) -> Value {
-    let replica = |n| json!({"container": format!("{n}23456789abcdef0"), "address": format!("172.18.0.{n}:8080"), "state": "up"});
+    let replica =
+        |n| json!({"container": format!("{n}23456789abcdef0"), "address": format!("172.18.0.{n}:8080"), "state": "up"});
     json!({"release": release, "replicas": (1..=replicas).map(replica).collect::<Vec<_>>()})
 }
 
@@ -78,7 +79,7 @@ pub fn cluster() -> Value {
     json!({
         "name": "local", "domain": "localhost", "instances": 1,
         "nodes": [{
-            "name": "node1", "address": "127.0.0.1", "state": "connected", "last_seen": Timestamp::now(),
+            "name": "node1", "address": "127.0.0.1", "state": "connected", "last_seen": hours_ago(3),
             "layers": ["storage", "db", "app", "proxy", "routing", "support"],
             "report": {
                 "hostname": "box", "engine_version": "20.10.24", "swarm": "manager", "cpus": 2,

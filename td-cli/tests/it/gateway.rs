@@ -120,6 +120,8 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
                 if !breaks {
                     std::future::pending::<()>().await;
                 }
+                // What was written so far is on its way.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 Err(std::io::Error::other("broken"))
             });
             Body::from_stream(futures_util::StreamExt::chain(first, end))
@@ -140,10 +142,8 @@ fn tls() -> (ServerConfig, String) {
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
     let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let mut config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     (config, ca_certificate.pem())
 }

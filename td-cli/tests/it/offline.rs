@@ -82,7 +82,16 @@ fn colour_is_for_those_who_want_it() {
     };
     assert!(!shown("TERM", "xterm"));
     assert!(shown("CLICOLOR_FORCE", "1"));
-    assert!(!desk.command(&["app", "info"]).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1").output().unwrap().stderr.contains(&0x1b));
+    assert!(
+        !desk
+            .command(&["app", "info"])
+            .env("CLICOLOR_FORCE", "1")
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap()
+            .stderr
+            .contains(&0x1b)
+    );
 }
 
 /// `td reference > docs/reference/cli.md` mends it.
@@ -90,4 +99,35 @@ fn colour_is_for_those_who_want_it() {
 fn the_reference_page_is_current() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
     assert_eq!(Desk::new().td(&["reference"]).stdout, std::fs::read_to_string(page).unwrap_or_default());
+}
+
+/// Every manifest in the guide is valid and every command of td's in it is one.
+#[test]
+fn the_guide_is_true() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide");
+    let mut checked = 0;
+    for page in std::fs::read_dir(guide).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```").skip(1).step_by(2) {
+            let (kind, block) = block.split_once('\n').unwrap();
+            let desk = Desk::new();
+            match kind {
+                "yaml" => {
+                    desk.file("index.php", "").file("WEB-INF/web.xml", "").file("web/index.php", "");
+                    let ended = desk.file("magrathea.yml", block).td(&["app", "validate"]);
+                    assert_eq!((ended.code, ended.stderr.contains("warning")), (0, false), "{block}\n{}", ended.stderr);
+                    checked += 1;
+                }
+                "console" => {
+                    for line in block.lines().filter_map(|line| line.strip_prefix("$ td ")) {
+                        let words = line.split(" < ").next().unwrap().split(' ').chain(["--help"]);
+                        assert_eq!(desk.td(&words.collect::<Vec<_>>()).code, 0, "{line}");
+                        checked += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(checked > 20, "{checked} examples are few");
 }

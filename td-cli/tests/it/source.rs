@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::json;
 
-use crate::fixtures::{deploy, events, over, succeeded, DEPLOY};
+use crate::fixtures::{DEPLOY, deploy, events, over, succeeded};
 use crate::gateway::Answer;
 use crate::td::Desk;
 

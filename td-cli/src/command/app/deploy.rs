@@ -74,7 +74,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     match end? {
         End::Finished(deploy) => Ok(report(context, arguments, &deploy, &progress, begun.elapsed())),
         End::TimedOut => {
-            print_running(context.printer, deploy.id, &format!("{} are over", arguments.timeout));
+            print_running(context.printer, deploy.id, &format!("not over after {}", arguments.timeout));
             Ok(Exit::Running)
         }
         End::Detached => {

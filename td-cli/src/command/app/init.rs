@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
-use magrathea_buildpacks::{Recipe, Tree, plan_build};
+use magrathea_buildpacks::{init_manifest, plan_build};
 use magrathea_core::manifest::{self, Sections};
 use magrathea_core::names::AppName;
 use serde_json::json;
@@ -31,7 +31,7 @@ pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure
     let tree = read_tree(&folder)?;
     let recipe = plan_build(&tree, &Sections::default())
         .map_err(|error| Failure { hint: error.hint.clone(), ..Failure::new(Exit::Failed, error) })?;
-    let text = render(&app, &recipe, &tree);
+    let text = init_manifest(&app, &recipe, &tree);
     let path = folder.join(manifest::FILE_NAME);
     write(&path, &text, arguments.force)?;
     if context.globals.json {
@@ -74,73 +74,9 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// The file's text; pure, so that every kind of app is a test.
-fn render(app: &AppName, recipe: &Recipe, tree: &Tree) -> String {
-    let Recipe { buildpack, reason, root, .. } = recipe;
-    let mut text = format!(
-        "# Every key: docs/reference/magrathea.yml.md\napp: {app}\n\nbuild:\n  buildpack: {buildpack}  # {reason}\n"
-    );
-    if root != "." {
-        text.push_str(&format!("\napp_layer:\n  root: {root}  # the folder that is served\n"));
-    }
-    let wordpress = tree.files.contains("wp-includes/version.php");
-    if wordpress {
-        text.push_str(WORDPRESS);
-    } else {
-        let comment = if buildpack == "static" || uses_database(tree) { "" } else { "# " };
-        if buildpack != "static" {
-            text.push_str(&format!(
-                "\n{comment}db: {{mysql: {{}}}}  # a database of its own; DATABASE_URL says where\n"
-            ));
-        }
-        text.push_str(STORAGE);
-    }
-    text.push_str(&format!("# routing: {{domains: [{app}.example]}}  # else a name below the cluster's domain\n"));
-    text.push_str("# secrets: [SMTP_PASSWORD]  # values are set with: td config set SMTP_PASSWORD\n");
-    text
-}
-
-const STORAGE: &str =
-    "# storage: {writable: {uploads: {kind: shared}}}  # survives deploys; every other path is read-only\n";
-const WORDPRESS: &str = "
-db: {mysql: {}}
-storage:
-  writable:
-    wp-content/uploads: {kind: shared}
-
-";
-
-/// Whether composer.json names something that talks to MySQL.
-fn uses_database(tree: &Tree) -> bool {
-    const SIGNS: [&str; 4] = ["ext-mysqli", "ext-pdo_mysql", "laravel/framework", "doctrine/dbal"];
-    tree.texts.get("composer.json").is_some_and(|text| SIGNS.iter().any(|sign| text.contains(sign)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_file_it_writes_validates() {
-        for (files, composer, root) in [
-            (vec!["index.php"], None, "."),
-            (vec!["web/index.php", "composer.json"], Some(r#"{"require": {"ext-mysqli": "*"}}"#), "web"),
-            (vec!["index.php", "wp-includes/version.php"], None, "."),
-            (vec!["index.html"], None, "."),
-        ] {
-            let tree = Tree {
-                files: files.iter().map(|file| (*file).to_owned()).collect(),
-                texts: composer.map(|text| ("composer.json".to_owned(), text.to_owned())).into_iter().collect(),
-            };
-            let recipe = plan_build(&tree, &Sections::default()).unwrap();
-            let text = render(&"blog".parse().unwrap(), &recipe, &tree);
-            let (manifest, findings) = manifest::parse_manifest(manifest::FILE_NAME, &text).unwrap();
-            assert_eq!(manifest.app.unwrap().as_str(), "blog");
-            assert!(findings.0.is_empty(), "{findings}\n{text}");
-            assert_eq!(manifest.labels.len(), 1);
-            assert_eq!(root, recipe.root);
-        }
-    }
 
     #[test]
     fn folder_names_become_app_names() {

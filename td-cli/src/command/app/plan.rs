@@ -37,7 +37,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     let segments = ["apps", app.as_str(), "plan"];
     let answer: serde_json::Value = upload(&client, &segments, &source.kind, &source.info, &Sent::default()).await?;
     if let Some(name) = &arguments.rendered {
-        let preview: PlanPreview = serde_json::from_value(answer)?;
+        let preview: PlanPreview = serde_json::from_value(answer).map_err(Failure::not_understood)?;
         return print_rendered(context.printer, &preview.rendered, name);
     }
     context.show(answer, |printer, preview: PlanPreview| {

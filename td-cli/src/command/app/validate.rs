@@ -99,7 +99,7 @@ fn describe(resolved: &Resolved, recipe: Recipe) -> Result<Label, Failure> {
         branch: resolved.branch.clone(),
         buildpack: recipe.buildpack,
         reason: recipe.reason,
-        values: values::list(resolved)?,
+        values: values::list(resolved),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use magrathea_core::api::PlannedValue;
 use magrathea_core::manifest::Resolved;
-use serde_json::Value;
 
 use crate::printer::Printer;
 use crate::table;
@@ -33,44 +32,7 @@ fn row(value: &PlannedValue) -> [String; 3] {
     [value.path.clone(), value.value.clone(), from]
 }
 
-/// The values of a resolved label, by dotted path. What is neither set nor has a default is left out.
-pub fn list(resolved: &Resolved) -> Result<Vec<PlannedValue>, serde_json::Error> {
-    let mut values = Vec::new();
-    collect(&mut values, resolved, String::new(), &serde_json::to_value(&resolved.sections)?);
-    Ok(values)
-}
-
-fn collect(values: &mut Vec<PlannedValue>, resolved: &Resolved, path: String, value: &Value) {
-    let value = match value {
-        Value::Null => return,
-        Value::Object(fields) if fields.is_empty() => return,
-        Value::Array(items) if items.is_empty() => return,
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                collect(values, resolved, path, value);
-            }
-            return;
-        }
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    // The origin of a list or a map may be told as a whole.
-    let origin = ancestors(&path).find_map(|path| resolved.origins.get(path)).cloned();
-    values.push(PlannedValue { path, value, origin });
-}
-
-/// The path itself, then its parents.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ancestors_end_at_the_root() {
-        assert_eq!(ancestors("a.b.c").collect::<Vec<_>>(), ["a.b.c", "a.b", "a"]);
-    }
+/// The values of a resolved label, by dotted path.
+pub fn list(resolved: &Resolved) -> Vec<PlannedValue> {
+    resolved.values().into_iter().map(|(path, value, origin)| PlannedValue { path, value, origin }).collect()
 }

@@ -19,8 +19,7 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let app = context.app(None)?;
-    let query: Query = vec![("limit".into(), arguments.limit.to_string())];
-    let answer = context.client()?.get(&["apps", app.as_str(), "deploys"], &query).await?;
+    let answer = context.client()?.get(&["apps", app.as_str(), "deploys"], &Query::new()).await?;
     let label = context.globals.label.clone();
     context.show(answer, |printer, mut deploys: Vec<DeployInfo>| {
         deploys.retain(|deploy| label.as_ref().is_none_or(|label| *label == deploy.label));

@@ -80,7 +80,7 @@ impl std::str::FromStr for ByteSize {
 impl std::fmt::Display for ByteSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (unit, factor) =
-            SIZES.iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0).unwrap_or(&("B", 1));
+            SIZES.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor)).unwrap_or(&("B", 1));
         f.pad(&format!("{}{unit}", self.0 / factor))
     }
 }
@@ -99,8 +99,8 @@ impl std::fmt::Display for Span {
             .iter()
             .rev()
             .filter(|(unit, _)| *unit != "w")
-            .find(|(_, factor)| ms >= *factor && ms % factor == 0)
-            .unwrap_or(&("ms", 1));
+            .find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor))
+            .unwrap_or(if ms == 0 { &("s", 1) } else { &("ms", 1) });
         f.pad(&format!("{}{unit}", ms / factor))
     }
 }
@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn spans_round_trip() {
-        for (text, ms, shown) in [("90s", 90_000, "90s"), ("120s", 120_000, "2m"), ("250ms", 250, "250ms")] {
+        for (text, ms, shown) in
+            [("90s", 90_000, "90s"), ("120s", 120_000, "2m"), ("250ms", 250, "250ms"), ("0ms", 0, "0s")]
+        {
             let span: Span = text.parse().unwrap();
             assert_eq!((span.0.as_millis(), span.to_string().as_str()), (ms, shown));
         }

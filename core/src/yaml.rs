@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
-use crate::diagnostics::{Diagnostic, Severity};
+use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 
 /// Most bytes a configuration file may have.
 const MAX_BYTES: usize = 1 << 20;
@@ -105,7 +105,7 @@ impl Node {
 }
 
 /// Parses one YAML document. Duplicate keys, alias bombs and too deep or too large texts are refused.
-pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Diagnostic> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Diagnostics> {
     if text.len() > MAX_BYTES {
         return Err(fail(file, text, None, "the file is larger than 1 MiB".into()));
     }
@@ -137,8 +137,8 @@ pub(crate) fn finding(file: &str, text: &str, mark: Mark, message: String) -> Di
     }
 }
 
-fn fail(file: &str, text: &str, location: Option<Location>, message: String) -> Diagnostic {
-    finding(file, text, location.map(mark).unwrap_or_default(), message)
+fn fail(file: &str, text: &str, location: Option<Location>, message: String) -> Diagnostics {
+    Diagnostics(vec![finding(file, text, location.map(mark).unwrap_or_default(), message)])
 }
 
 /// The crate's own sentence without the place, which the finding carries itself, and without advice to programmers.
@@ -302,7 +302,7 @@ mod tests {
             &bomb,
             &deep,
         ] {
-            let d = parse("f", text).unwrap_err();
+            let d = &parse("f", text).unwrap_err().0[0];
             out += &format!("{}:{} {}\n", d.line, d.column, d.message);
         }
         insta::assert_snapshot!(out, @r"

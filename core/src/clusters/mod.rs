@@ -17,6 +17,7 @@ use crate::schema::format::*;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clusters {
+    /// The clusters by name.
     #[schemars(extend("propertyNames" = keys::<ClusterName>()))]
     pub clusters: BTreeMap<ClusterName, Cluster>,
     /// Named IP access lists, used by `access` in manifests.
@@ -41,6 +42,7 @@ pub struct Cluster {
     pub proxy: ClusterProxy,
     #[serde(default)]
     pub db: ClusterDb,
+    /// The servers by name.
     #[schemars(extend("propertyNames" = keys::<NodeName>()))]
     pub nodes: BTreeMap<NodeName, Node>,
 }
@@ -69,6 +71,7 @@ impl Default for ClusterRouting {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterProxy {
+    /// Memory of each routing node's cache.
     pub memory: crate::units::ByteSize,
 }
 

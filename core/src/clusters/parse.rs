@@ -14,7 +14,7 @@ use crate::yaml::{self, Mark, Node};
 
 /// Parses the text of a `clusters.yml`; `file` is the name shown in diagnostics.
 pub fn parse_clusters(file: &str, text: &str) -> Result<Clusters, Diagnostics> {
-    let document = yaml::parse(file, text).map_err(|d| Diagnostics(vec![d]))?;
+    let document = yaml::parse(file, text)?;
     let mut checker = Checker { file, text, findings: Vec::new() };
     let root = checker.check(&clusters_json_schema(), &document, "").map(Node::without_nulls);
     let clusters = root.as_ref().and_then(|root| {
@@ -157,7 +157,7 @@ mod tests {
         "#);
         insta::assert_snapshot!(brief("clusters: {}\n") + &brief(""), @r"
         1:1 there is no cluster [clusters] add a cluster with at least one node
-        1:1 cannot be used: missing field `clusters` []
+        1:1 the file lacks the key `clusters` [] add `clusters`: a map of keys
         ");
     }
 }

@@ -16,7 +16,7 @@ use crate::yaml::{self, Kind, Node};
 /// Everything that is wrong is reported at once: a value that does not fit is left out of what follows, so that one
 /// mistake is not reported twice.
 pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics), Diagnostics> {
-    let document = yaml::parse(file, text).map_err(|d| Diagnostics(vec![d]))?;
+    let document = yaml::parse(file, text)?;
     let mut checker = Checker { file, text, findings: Vec::new() };
     let checked = checker.check(&manifest_json_schema(), &document, "");
     let empty = Node { mark: document.mark, from_label: false, kind: Kind::Map(Vec::new()) };

@@ -205,6 +205,7 @@ pub struct Storage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Writable {
+    /// How long what is written lives.
     pub kind: WritableKind,
     /// Whether scripts below this path run when it is served; off for shared paths unless said.
     #[serde(default)]
@@ -263,6 +264,7 @@ pub enum ProxyKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
+    /// Which cache; `none` for no cache.
     pub kind: ProxyKind,
     /// How long an answer without its own cache headers is kept; `0s` keeps none.
     pub ttl: Span,
@@ -373,7 +375,9 @@ pub struct Access {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Support {
+    /// Commands run on a schedule, once per instance.
     pub cron: Vec<Cron>,
+    /// Backups of the database and the shared paths; none when absent.
     pub backup: Option<Backup>,
 }
 
@@ -381,13 +385,16 @@ pub struct Support {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cron {
+    /// Names the job in logs and alerts.
     #[schemars(with = "ShortName")]
     pub name: String,
     /// Five fields, as crontab(5) has them.
     #[schemars(with = "Schedule")]
     pub schedule: String,
+    /// The command.
     #[schemars(with = "Command")]
     pub run: String,
+    /// Most time one run may take.
     #[serde(default)]
     pub timeout: Option<Span>,
 }
@@ -396,8 +403,11 @@ pub struct Cron {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backup {
+    /// How many daily backups.
     pub daily: u32,
+    /// How many weekly backups.
     pub weekly: u32,
+    /// How many monthly backups.
     pub monthly: u32,
 }
 
@@ -419,6 +429,7 @@ pub struct Hooks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
+    /// The command.
     #[schemars(with = "Command")]
     pub run: String,
     /// The least role that may run it.

@@ -39,7 +39,7 @@ impl Checker<'_> {
     /// Checks `node`, which stands behind `path`; what is wrong is reported and left out of the result.
     pub fn check(&mut self, schema: &Value, node: &Node, path: &str) -> Option<Node> {
         let kind = match &node.kind {
-            Kind::Empty if allows(schema, "object") => Kind::Map(Vec::new()),
+            Kind::Empty if allows(schema, "object") => Kind::Map(self.check_map(schema, &[], node.mark, path)?),
             Kind::Empty if allows(schema, "array") => Kind::List(Vec::new()),
             Kind::Null if is_nullable(schema) => Kind::Null,
             Kind::Map(entries) if allows(schema, "object") => {

@@ -30,7 +30,9 @@ pub fn render_reference(schema: &Value) -> String {
     }
     for (key, schema) in sections {
         let prefix = if is_map(schema) { format!("{key}.<name>") } else { key.clone() };
-        let _ = write!(page, "\n## {key}\n\n{}\n\n", description(schema));
+        let description = [description(schema), description(element(schema))];
+        let description = description.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let _ = write!(page, "\n## {key}\n\n{description}\n\n");
         page += "| key | value | default | meaning |\n| --- | --- | --- | --- |\n";
         rows(&mut page, &prefix, element(schema), key == "labels");
     }
@@ -98,9 +100,11 @@ fn value(schema: &Value) -> String {
         let inner = schema.get("additionalProperties").map(value).unwrap_or_default();
         return format!("a map: name → {inner}");
     }
-    match schema.get("patternErrorMessage").and_then(Value::as_str) {
-        Some(message) => message.trim_start_matches("wants ").to_owned(),
-        None => wanted(schema),
+    let text = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
+    match (text("patternErrorMessage"), text("format")) {
+        ("", format) if format.ends_with("-name") => "a name".into(),
+        ("", _) => wanted(schema),
+        (message, _) => message.trim_start_matches("wants ").into(),
     }
 }
 

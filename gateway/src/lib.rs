@@ -14,6 +14,7 @@ mod listen;
 pub mod pki;
 pub mod postgres;
 pub mod seal;
+pub mod services;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -107,12 +107,7 @@ async fn serve_connection(
         request.map(axum::body::Body::new)
     }));
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_headers(MAX_FIELDS)
-        .max_buf_size(MAX_HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

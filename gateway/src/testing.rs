@@ -147,6 +147,14 @@ pub async fn state() -> TestState {
     TestState { state: Arc::new(state), admin, token: token.text, clusters: sender, folder }
 }
 
+impl TestState {
+    /// A new process on the same folder and database.
+    pub fn reopen(&mut self) {
+        let (db, clusters) = (self.state.db.clone(), self.clusters.subscribe());
+        self.state = Arc::new(open_state(self.folder.path(), db, clusters, "127.0.0.1:1".to_owned()).unwrap());
+    }
+}
+
 /// A gateway that serves; its engine is not started.
 pub struct Gateway {
     pub inner: TestState,
@@ -179,9 +187,7 @@ pub async fn gateway() -> Gateway {
 impl Gateway {
     /// A request with the administrator's token.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method.parse().unwrap(), format!("{}{path}", self.url))
-            .bearer_auth(&self.inner.token)
+        self.http.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(&self.inner.token)
     }
 
     pub fn state(&self) -> &Arc<State> {

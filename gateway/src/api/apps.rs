@@ -12,27 +12,14 @@ use serde::Deserialize;
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
-use crate::db::timeline::{self, NewEntry};
-use crate::db::{Client, apps, apps::App};
+use crate::db::apps::App;
+use crate::db::{apps, timeline};
 use crate::engine;
+use crate::services::apps::{create_app, find_app};
 use crate::state::State;
 
-/// The app, or the error that there is none.
-pub async fn find(client: &impl Client, name: &AppName) -> Result<App, ApiError> {
-    apps::load_app(client, name).await?.ok_or_else(|| {
-        ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
-            .with_hint(format!("td app create {name} makes it, td app list lists all"))
-    })
-}
-
 fn info(app: App, instances: Vec<InstanceInfo>) -> AppInfo {
-    AppInfo {
-        id: app.id.0,
-        name: app.name.into(),
-        organisation: app.organisation,
-        created: app.created,
-        instances,
-    }
+    AppInfo { id: app.id.0, name: app.name.into(), organisation: app.organisation, created: app.created, instances }
 }
 
 /// All apps.
@@ -59,23 +46,8 @@ pub async fn create(
     Json(body): Json<CreateApp>,
 ) -> Result<(StatusCode, axum::Json<AppInfo>), ApiError> {
     let name: AppName = body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    let app = match apps::insert_app(&tx, &actor, &name).await {
-        Ok(app) => app,
-        Err(error) if error.violates(apps::NAME_TAKEN) => {
-            return Err(ApiError::new(Code::NameTaken, format!("there is an app {name} already")));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let message = format!("app {name} was created");
-    timeline::append(&tx, entry(&actor, "app.created", &name, &message)).await?;
-    tx.commit().await?;
+    let app = create_app(&state.db, &actor, &name).await?;
     Ok((StatusCode::CREATED, axum::Json(info(app, Vec::new()))))
-}
-
-fn entry<'a>(actor: &'a Actor, action: &'a str, app: &'a AppName, message: &'a str) -> NewEntry<'a> {
-    NewEntry { actor: Some(actor), action, app: Some(app.as_str()), message, ..NewEntry::default() }
 }
 
 /// One app.
@@ -85,7 +57,7 @@ pub async fn show(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<AppName>,
 ) -> Result<axum::Json<AppInfo>, ApiError> {
-    let app = find(&state.db.conn().await?, &name).await?;
+    let app = find_app(&state.db.conn().await?, &name).await?;
     Ok(axum::Json(info(app, engine::instance_infos(&state, Some(&name)).await?)))
 }
 
@@ -116,7 +88,7 @@ pub async fn destroy(
     Path(name): Path<AppName>,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    find(&state.db.conn().await?, &name).await?;
+    find_app(&state.db.conn().await?, &name).await?;
     confirm.check(name.as_str())?;
     engine::destroy_app(&state, &actor, &name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -129,7 +101,7 @@ pub async fn list_instances(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<AppName>,
 ) -> Result<axum::Json<Vec<InstanceInfo>>, ApiError> {
-    find(&state.db.conn().await?, &name).await?;
+    find_app(&state.db.conn().await?, &name).await?;
     Ok(axum::Json(engine::instance_infos(&state, Some(&name)).await?))
 }
 
@@ -141,7 +113,7 @@ pub async fn show_instance(
     Shared(state): Shared<Arc<State>>,
     Path((name, label)): Path<(AppName, LabelName)>,
 ) -> Result<axum::Json<InstanceInfo>, ApiError> {
-    find(&state.db.conn().await?, &name).await?;
+    find_app(&state.db.conn().await?, &name).await?;
     let instances = engine::instance_infos(&state, Some(&name)).await?;
     let instance = instances.into_iter().find(|instance| instance.label == label.as_str());
     let missing = || ApiError::new(Code::InstanceNotFound, format!("{name} has no instance with the label {label}"));
@@ -158,7 +130,7 @@ pub async fn destroy_instance(
     Path((name, label)): Path<(AppName, LabelName)>,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    find(&state.db.conn().await?, &name).await?;
+    find_app(&state.db.conn().await?, &name).await?;
     confirm.check(label.as_str())?;
     engine::destroy_instance(&state, &actor, &name, &label).await?;
     Ok(StatusCode::NO_CONTENT)

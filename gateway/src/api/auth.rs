@@ -29,8 +29,9 @@ pub async fn authenticate(
         None => None,
     };
     let Some(actor) = actor else {
-        return Err(refuse(&throttle, &peer, Code::Unauthenticated, "a valid token is needed")
-            .with_hint("send the header Authorization: Bearer TOKEN; td keeps its token in credentials.json"));
+        let error = ApiError::new(Code::Unauthenticated, "a valid token is needed")
+            .with_hint("send the header Authorization: Bearer TOKEN; td keeps its token in credentials.json");
+        return Err(slow(&throttle, &peer, error));
     };
     request.extensions_mut().insert(actor.clone());
     let mut response = next.run(request).await;
@@ -38,13 +39,12 @@ pub async fn authenticate(
     Ok(response)
 }
 
-/// The error for one who failed to prove who he is: `code`, or that he failed too often.
-pub fn refuse(throttle: &Throttle, peer: &Peer, code: Code, message: &str) -> ApiError {
+/// Counts a failed authentication: the error it ends in, or that there were too many.
+pub fn slow(throttle: &Throttle, peer: &Peer, error: ApiError) -> ApiError {
     if throttle.fail(peer.address.ip(), Instant::now()) {
-        ApiError::new(code, message)
-    } else {
-        ApiError::new(Code::TooManyAttempts, "too many failed attempts from this address; wait and try again")
+        return error;
     }
+    ApiError::new(Code::TooManyAttempts, "too many failed attempts from this address; wait and try again")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

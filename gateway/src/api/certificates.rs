@@ -9,9 +9,9 @@ use magrathea_core::api::{CertificateInfo, SetCertificate};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use crate::actor::Actor;
-use crate::db::certificates::{self, NewCertificate};
-use crate::db::timeline::{self, NewEntry};
+use crate::db::certificates;
 use crate::pki::check_chain;
+use crate::services::certificates::{missing, remove_certificate, store_certificate};
 use crate::state::State;
 
 fn check_name(name: &str) -> Result<(), ApiError> {
@@ -22,10 +22,6 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     }
     let rule = "a certificate's name has at most 100 lower-case letters, digits, hyphens and dots";
     Err(ApiError::new(Code::NameInvalid, rule))
-}
-
-fn missing(name: &str) -> ApiError {
-    ApiError::new(Code::CertificateNotFound, format!("there is no certificate {name}"))
 }
 
 /// All certificates.
@@ -60,20 +56,7 @@ pub async fn set(
     check_name(&name)?;
     let checked = check_chain(&body.chain, &body.key, jiff::Timestamp::now())
         .map_err(|error| ApiError::new(Code::CertificateInvalid, error.to_string()))?;
-    let new = NewCertificate {
-        name: &name,
-        chain: &checked.chain,
-        key: &checked.key,
-        subjects: &checked.subjects,
-        expires: checked.expires,
-    };
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    let info = certificates::upsert_certificate(&tx, &state.seal, &actor, &new).await?;
-    let message = format!("certificate {name} for {} was stored", info.subjects.join(", "));
-    append(&tx, &actor, "certificate.set", &message).await?;
-    tx.commit().await?;
-    Ok(axum::Json(info))
+    Ok(axum::Json(store_certificate(&state.db, &state.seal, &actor, &name, &checked).await?))
 }
 
 /// Forgets a certificate.
@@ -85,17 +68,6 @@ pub async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     check_name(&name)?;
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    if !certificates::delete_certificate(&tx, &name).await? {
-        return Err(missing(&name));
-    }
-    append(&tx, &actor, "certificate.removed", &format!("certificate {name} was removed")).await?;
-    tx.commit().await?;
+    remove_certificate(&state.db, &actor, &name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn append(client: &impl crate::db::Client, actor: &Actor, action: &str, message: &str) -> Result<(), ApiError> {
-    let entry = NewEntry { actor: Some(actor), action, message, ..NewEntry::default() };
-    Ok(timeline::append(client, entry).await?)
 }

@@ -8,12 +8,12 @@ use magrathea_core::api::{ConfigEntry, SetConfig};
 use magrathea_core::names::{AppName, LabelName};
 use serde::Deserialize;
 
-use super::apps::find;
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
-use crate::db::config_values::{self, ValueKey};
-use crate::db::timeline::{self, NewEntry};
+use crate::db::config_values;
+use crate::services::apps::find_app;
+use crate::services::config::{ValueName, set_value, unset_value};
 use crate::state::State;
 
 /// The longest value, in bytes.
@@ -21,7 +21,8 @@ const MAX_VALUE: usize = 64 << 10;
 
 fn check_key(key: &str) -> Result<(), ApiError> {
     let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let valid = starts && key.len() <= 128 && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    let valid =
+        starts && key.len() <= 128 && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
     if valid {
         return Ok(());
     }
@@ -39,7 +40,7 @@ pub async fn list(
     Path(app): Path<AppName>,
 ) -> Result<axum::Json<Vec<ConfigEntry>>, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find(&conn, &app).await?;
+    let app = find_app(&conn, &app).await?;
     Ok(axum::Json(config_values::list_values(&conn, app.id).await?))
 }
 
@@ -62,26 +63,8 @@ pub async fn set(
     if body.value.len() > MAX_VALUE || body.value.contains('\0') {
         return Err(ApiError::new(Code::BodyInvalid, "a value has at most 64 KiB and no NUL character"));
     }
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    let app = find(&tx, &name).await?;
-    let value = ValueKey { app: app.id, label: label.as_ref(), key: &key };
-    let entry = config_values::upsert_value(&tx, &state.seal, &actor, value, &body.value).await?;
-    let message = format!("the value {key} was set");
-    timeline::append(&tx, line(&actor, "config.set", &name, label.as_ref(), &message)).await?;
-    tx.commit().await?;
-    Ok(axum::Json(entry))
-}
-
-fn line<'a>(
-    actor: &'a Actor,
-    action: &'a str,
-    app: &'a AppName,
-    label: Option<&'a LabelName>,
-    message: &'a str,
-) -> NewEntry<'a> {
-    let label = label.map(LabelName::as_str);
-    NewEntry { actor: Some(actor), action, app: Some(app.as_str()), label, cluster: None, message }
+    let name = ValueName { app: &name, label: label.as_ref(), key: &key };
+    Ok(axum::Json(set_value(&state.db, &state.seal, &actor, name, &body.value).await?))
 }
 
 /// Of which label.
@@ -104,15 +87,7 @@ pub async fn unset(
     Path((name, key)): Path<(AppName, String)>,
     Query(OfLabel { label }): Query<OfLabel>,
 ) -> Result<StatusCode, ApiError> {
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    let app = find(&tx, &name).await?;
-    let value = ValueKey { app: app.id, label: label.as_ref(), key: &key };
-    if !config_values::delete_value(&tx, value).await? {
-        return Err(ApiError::new(Code::ConfigNotFound, format!("{name} has no such value {key}")));
-    }
-    let message = format!("the value {key} was forgotten");
-    timeline::append(&tx, line(&actor, "config.unset", &name, label.as_ref(), &message)).await?;
-    tx.commit().await?;
+    let name = ValueName { app: &name, label: label.as_ref(), key: &key };
+    unset_value(&state.db, &actor, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -17,6 +17,7 @@ use super::error::{ApiError, Code};
 use super::extract::{Path, Query};
 use crate::actor::Actor;
 use crate::engine::{self, Which};
+use crate::services::apps::find_app;
 use crate::state::State;
 
 /// A source that stops arriving for so long is given up.
@@ -45,7 +46,9 @@ fn source(request: Request) -> impl Stream<Item = Result<Bytes, std::io::Error>>
             Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
             Ok(Some(Err(error))) => Some((Err(std::io::Error::other(error)), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the source stopped arriving")), None)),
+            Err(_) => {
+                Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the source stopped arriving")), None))
+            }
         }
     }))
 }
@@ -88,7 +91,7 @@ pub async fn list(
     Shared(state): Shared<Arc<State>>,
     Path(app): Path<AppName>,
 ) -> Result<axum::Json<Vec<DeployInfo>>, ApiError> {
-    super::apps::find(&state.db.conn().await?, &app).await?;
+    find_app(&state.db.conn().await?, &app).await?;
     Ok(axum::Json(engine::list_deploys(&state, Which::Of(&app), LISTED).await?))
 }
 
@@ -128,7 +131,9 @@ pub async fn events(
     Ok((headers, Body::from_stream(lines(events))).into_response())
 }
 
-fn lines(events: impl Stream<Item = DeployEvent> + Send) -> impl Stream<Item = Result<Bytes, serde_json::Error>> + Send {
+fn lines(
+    events: impl Stream<Item = DeployEvent> + Send,
+) -> impl Stream<Item = Result<Bytes, serde_json::Error>> + Send {
     stream::unfold(Box::pin(events), async |mut events| {
         let line = match tokio::time::timeout(KEEPALIVE, events.next()).await {
             Ok(Some(event)) => serde_json::to_vec(&event).map(|mut line| {

@@ -11,12 +11,12 @@ use magrathea_core::names::{ClusterName, NodeName};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::throttle::Throttle;
-use super::{auth, clusters, token};
+use super::{auth, clusters};
 use crate::actor::Actor;
 use crate::db::nodes;
-use crate::db::timeline::{self, NewEntry};
 use crate::hub::NodeRef;
 use crate::listen::Peer;
+use crate::services::nodes::{enrol_node, make_node_token};
 use crate::state::State;
 
 /// Makes a node's one-time token.
@@ -31,20 +31,10 @@ pub async fn token(
     if !clusters::find(&state.clusters(), &cluster)?.nodes.contains_key(&node) {
         return Err(ApiError::new(Code::NodeNotFound, format!("the cluster {cluster} has no node {node}")));
     }
-    let token = token::for_node()?;
     let node = NodeRef { cluster, node };
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await?;
-    nodes::insert_node_token(&tx, &node, &token.hash).await?;
-    let message = format!("a token to enrol the node {node} was made");
-    timeline::append(&tx, entry(Some(&actor), "node.token", &node, &message)).await?;
-    tx.commit().await?;
-    let made = NodeToken {
-        cluster: node.cluster.into(),
-        node: node.node.into(),
-        token: token.text,
-        lifetime: nodes::TOKEN_SECONDS,
-    };
+    let token = make_node_token(&state.db, Some(&actor), &node).await?;
+    let (cluster, node) = (node.cluster.into(), node.node.into());
+    let made = NodeToken { cluster, node, token, lifetime: nodes::TOKEN_SECONDS };
     Ok((StatusCode::CREATED, axum::Json(made)))
 }
 
@@ -59,23 +49,12 @@ pub async fn enrol(
     Extension(peer): Extension<Peer>,
     Json(body): Json<Enrol>,
 ) -> Result<(StatusCode, axum::Json<Enrolled>), ApiError> {
-    let mut conn = state.db.conn().await?;
-    // A request that fails below does not use the token up.
-    let tx = conn.transaction().await?;
-    let Some(node) = nodes::use_node_token(&tx, &token::hash(body.token.trim())).await? else {
-        let message = "the token is unknown, used or expired";
-        return Err(auth::refuse(&throttle, &peer, Code::EnrolTokenInvalid, message)
-            .with_hint("make a new one with magrathea-gateway node-token"));
-    };
-    let signed = state
-        .pki
-        .sign_node(&body.csr, &node)?
-        .map_err(|error| ApiError::new(Code::CsrInvalid, error.to_string()).with_cause(error))?;
-    nodes::enrol_node(&tx, &node, &signed.serial).await?;
-    let message = format!("the node {node} was enrolled from {}", peer.address.ip());
-    timeline::append(&tx, entry(None, "node.enrolled", &node, &message)).await?;
-    tx.commit().await?;
-    state.hub.disconnect(&node);
+    let address = peer.address.ip();
+    let enrolled = enrol_node(&state, address, &body.token, &body.csr).await;
+    let (node, signed) = enrolled.map_err(|error| match error.code {
+        Code::EnrolTokenInvalid => auth::slow(&throttle, &peer, error),
+        _ => error,
+    })?;
     let enrolled = Enrolled {
         cluster: node.cluster.into(),
         node: node.node.into(),
@@ -84,10 +63,6 @@ pub async fn enrol(
         connect: state.connect.clone(),
     };
     Ok((StatusCode::CREATED, axum::Json(enrolled)))
-}
-
-fn entry<'a>(actor: Option<&'a Actor>, action: &'a str, node: &'a NodeRef, message: &'a str) -> NewEntry<'a> {
-    NewEntry { actor, action, cluster: Some(node.cluster.as_str()), message, ..NewEntry::default() }
 }
 
 /// Whose token it is.

@@ -39,10 +39,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/deploys/{id}", get(deploys::show))
         .route("/v1/deploys/{id}/cancel", post(deploys::cancel))
         .route("/v1/certificates", get(certificates::list))
-        .route(
-            "/v1/certificates/{name}",
-            get(certificates::show).put(certificates::set).delete(certificates::remove),
-        )
+        .route("/v1/certificates/{name}", get(certificates::show).put(certificates::set).delete(certificates::remove))
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{cluster}", get(clusters::show))
         .route("/v1/clusters/{cluster}/nodes/{node}/token", post(enrol::token))
@@ -84,9 +81,9 @@ pub fn router(state: Arc<State>) -> Router {
 }
 
 async fn time_limit(request: Request, next: Next) -> Result<Response, ApiError> {
-    tokio::time::timeout(TIME_LIMIT, next.run(request))
-        .await
-        .map_err(|_| ApiError::new(Code::RequestTimeout, format!("the request took longer than {} s", TIME_LIMIT.as_secs())))
+    tokio::time::timeout(TIME_LIMIT, next.run(request)).await.map_err(|_| {
+        ApiError::new(Code::RequestTimeout, format!("the request took longer than {} s", TIME_LIMIT.as_secs()))
+    })
 }
 
 /// The API's description.

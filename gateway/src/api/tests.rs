@@ -1,6 +1,8 @@
 //! The API through a running server.
 
-use magrathea_core::api::{AppInfo, CertificateInfo, ConfigEntry, Enrolled, ErrorBody, NodeToken, Status, TimelineEntry};
+use magrathea_core::api::{
+    AppInfo, CertificateInfo, ConfigEntry, Enrolled, ErrorBody, NodeToken, Status, TimelineEntry,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -62,7 +64,8 @@ async fn everything_that_is_documented_is_routed_and_wants_a_token() {
             assert!(!["route_not_found", "method_not_allowed", "unauthenticated"].contains(&code.as_str()), "{path}");
         }
     }
-    let document: Value = gateway.http.get(format!("{}/v1/openapi.json", gateway.url)).send().await.unwrap().json().await.unwrap();
+    let document: Value =
+        gateway.http.get(format!("{}/v1/openapi.json", gateway.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["info"]["title"], "Magrathea");
 }
 
@@ -190,9 +193,8 @@ async fn a_node_enrols_once_with_its_token() {
     let made: NodeToken =
         gateway.request("POST", "/v1/clusters/local/nodes/node1/token").send().await.unwrap().json().await.unwrap();
     let url = format!("{}/v1/enrol", gateway.url);
-    let enrol = async |csr: &str| {
-        gateway.http.post(&url).json(&json!({"token": made.token, "csr": csr})).send().await.unwrap()
-    };
+    let enrol =
+        async |csr: &str| gateway.http.post(&url).json(&json!({"token": made.token, "csr": csr})).send().await.unwrap();
     assert_eq!(error(enrol("nonsense").await).await, (422, "csr_invalid".into()), "the token is not used up");
     let key = rcgen::KeyPair::generate().unwrap();
     let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();

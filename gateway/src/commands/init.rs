@@ -8,9 +8,9 @@ use magrathea_core::api::Credentials;
 use super::{Store, hand_out, prepare};
 use crate::api::token;
 use crate::config::Init;
+use crate::db::Db;
 use crate::db::people;
 use crate::db::timeline::{self, NewEntry};
-use crate::db::Db;
 use crate::pki::Pki;
 use crate::seal::Seal;
 
@@ -60,7 +60,8 @@ async fn make_admin_token(db: &Db) -> anyhow::Result<String> {
     let tx = conn.transaction().await?;
     let admin = people::ensure_admin(&tx).await?;
     people::insert_token(&tx, admin.person, &new.hash, "init").await?;
-    let entry = NewEntry { action: "token.created", message: "a token for admin was made by init", ..NewEntry::default() };
+    let entry =
+        NewEntry { action: "token.created", message: "a token for admin was made by init", ..NewEntry::default() };
     timeline::append(&tx, entry).await?;
     tx.commit().await?;
     Ok(new.text)

@@ -8,9 +8,9 @@ mod serve;
 pub use init::init;
 pub use node_token::node_token;
 pub use reference::{errors_markdown, openapi_json};
-pub use serve::serve;
 #[cfg(test)]
 pub use serve::open_state;
+pub use serve::serve;
 
 use std::io::Write;
 use std::path::Path;
@@ -29,7 +29,9 @@ const DATABASE: &str = "magrathea";
 /// The data folder and clusters.yml, checked before anything is changed.
 fn prepare(place: &Place) -> anyhow::Result<Clusters> {
     if rustix::process::geteuid().is_root() && !place.allow_root {
-        bail!("the gateway needs no rights and does not run as root; run it as a user of its own, or give --allow-root");
+        bail!(
+            "the gateway needs no rights and does not run as root; run it as a user of its own, or give --allow-root"
+        );
     }
     let clusters = clusters::load(&place.clusters)?;
     crate::files::private_folder(&place.data)?;

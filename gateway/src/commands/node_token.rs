@@ -3,11 +3,9 @@
 use anyhow::bail;
 
 use super::{Store, hand_out, prepare};
-use crate::api::token;
 use crate::config::NodeToken;
-use crate::db::timeline::{self, NewEntry};
-use crate::db::{Db, nodes};
 use crate::hub::NodeRef;
+use crate::services::nodes::make_node_token;
 
 /// Makes the token and hands it out.
 pub async fn node_token(options: NodeToken) -> anyhow::Result<()> {
@@ -17,20 +15,7 @@ pub async fn node_token(options: NodeToken) -> anyhow::Result<()> {
         bail!("{} has no node {node}", options.place.clusters.display());
     }
     let store = Store::open(&options.place).await?;
-    let token = make(&store.db, &node).await;
+    let token = make_node_token(&store.db, None, &node).await;
     store.close().await;
     hand_out(&token?, options.output.as_deref())
-}
-
-async fn make(db: &Db, node: &NodeRef) -> anyhow::Result<String> {
-    let token = token::for_node()?;
-    let mut conn = db.conn().await?;
-    let tx = conn.transaction().await?;
-    nodes::insert_node_token(&tx, node, &token.hash).await?;
-    let message = format!("a token to enrol the node {node} was made on the gateway's machine");
-    let cluster = Some(node.cluster.as_str());
-    let entry = NewEntry { action: "node.token", cluster, message: &message, ..NewEntry::default() };
-    timeline::append(&tx, entry).await?;
-    tx.commit().await?;
-    Ok(token.text)
 }

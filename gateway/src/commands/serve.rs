@@ -42,9 +42,8 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (sender, clusters) = watch::channel(Arc::new(first));
     let names = options.listen.names();
     let state = Arc::new(open_state(&options.place.data, db, clusters, options.listen.connect())?);
-    let bind = async |address, tls| {
-        Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"))
-    };
+    let bind =
+        async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
     let api = bind(options.listen.api, state.pki.api_config(&names)?).await?;
     let agents = bind(options.listen.agents, state.pki.agents_config(&names)?).await?;
     tracing::info!(api = %api.address()?, agents = %agents.address()?, version = env!("CARGO_PKG_VERSION"), "serving");

@@ -82,12 +82,9 @@ pub async fn list_app_instances(client: &impl Client, app: AppId) -> Result<Vec<
 
 /// How many instances each cluster has; clusters without any are absent.
 pub async fn count_instances(client: &impl Client) -> Result<BTreeMap<String, u32>, DbError> {
-    let rows = client
-        .query("SELECT cluster, count(*) FROM instances WHERE destroyed IS NULL GROUP BY cluster", &[])
-        .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or(u32::MAX))))
-        .collect()
+    let rows =
+        client.query("SELECT cluster, count(*) FROM instances WHERE destroyed IS NULL GROUP BY cluster", &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or(u32::MAX)))).collect()
 }
 
 /// Marks an instance as destroyed and forgets its secrets. Its id and user id are never used again.

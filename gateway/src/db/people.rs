@@ -31,17 +31,9 @@ pub async fn ensure_admin(client: &impl Client) -> Result<Actor, DbError> {
 }
 
 /// Stores a token's hash; the token never expires by itself.
-pub async fn insert_token(
-    client: &impl Client,
-    person: PersonId,
-    hash: &[u8; 32],
-    label: &str,
-) -> Result<(), DbError> {
+pub async fn insert_token(client: &impl Client, person: PersonId, hash: &[u8; 32], label: &str) -> Result<(), DbError> {
     client
-        .execute(
-            "INSERT INTO tokens (hash, person, label) VALUES ($1, $2, $3)",
-            &[&hash.as_slice(), &person.0, &label],
-        )
+        .execute("INSERT INTO tokens (hash, person, label) VALUES ($1, $2, $3)", &[&hash.as_slice(), &person.0, &label])
         .await?;
     Ok(())
 }

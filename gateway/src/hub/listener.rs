@@ -40,8 +40,8 @@ pub fn router(state: Arc<State>) -> Router {
 
 /// The node that the client's certificate speaks for, when that is the node's present certificate and `clusters.yml`
 /// has the node.
-async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, Response> {
-    let refuse = |status, message: &'static str| Err((status, message).into_response());
+async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, (StatusCode, &'static str)> {
+    let refuse = |status, message| Err((status, message));
     let Some(identity) = &peer.node else {
         return refuse(StatusCode::FORBIDDEN, "the certificate is not a node's\n");
     };
@@ -56,7 +56,8 @@ async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, Response> {
         return refuse(StatusCode::FORBIDDEN, "the certificate was revoked; enrol the node again\n");
     }
     let clusters = state.clusters();
-    let listed = clusters.clusters.get(&identity.node.cluster).is_some_and(|c| c.nodes.contains_key(&identity.node.node));
+    let listed =
+        clusters.clusters.get(&identity.node.cluster).is_some_and(|c| c.nodes.contains_key(&identity.node.node));
     if !listed {
         return refuse(StatusCode::FORBIDDEN, "clusters.yml does not have this node\n");
     }
@@ -75,8 +76,8 @@ async fn connect(
     let node = match admit(&state, &peer).await {
         Ok(node) => node,
         Err(refusal) => {
-            tracing::warn!(address = %peer.address, node = ?peer.node, "an agent was refused");
-            return refusal;
+            tracing::warn!(address = %peer.address, node = ?peer.node, reason = refusal.1.trim_end(), "an agent was refused");
+            return refusal.into_response();
         }
     };
     let tasks = state.tasks.clone();
@@ -133,10 +134,7 @@ async fn greet(node: &NodeRef, socket: &mut WebSocket) -> Result<NodeReport, &'s
 }
 
 /// Sends frames and pings until the connection fails.
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut frames: mpsc::Receiver<GatewayFrame>,
-) -> &'static str {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiver<GatewayFrame>) -> &'static str {
     let mut ping = tokio::time::interval(PING);
     loop {
         let message = tokio::select! {
@@ -158,12 +156,7 @@ async fn write(
 }
 
 /// Hands on what the agent says until it falls silent.
-async fn read(
-    state: &State,
-    node: &NodeRef,
-    session: &Session,
-    mut stream: SplitStream<WebSocket>,
-) -> &'static str {
+async fn read(state: &State, node: &NodeRef, session: &Session, mut stream: SplitStream<WebSocket>) -> &'static str {
     loop {
         let message = match tokio::time::timeout(SILENCE, stream.next()).await {
             Err(_) => return "the agent fell silent",
@@ -191,7 +184,7 @@ async fn blob(
     Path(sha256): Path<String>,
 ) -> Response {
     if let Err(refusal) = admit(&state, &peer).await {
-        return refusal;
+        return refusal.into_response();
     }
     let valid = sha256.len() == 64 && sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if !valid {
@@ -201,6 +194,7 @@ async fn blob(
         return StatusCode::NOT_FOUND.into_response();
     };
     let Ok(metadata) = file.metadata().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let headers = [(header::CONTENT_TYPE, "application/zstd".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
+    let headers =
+        [(header::CONTENT_TYPE, "application/zstd".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
     (headers, Body::from_stream(ReaderStream::with_capacity(file, 64 << 10))).into_response()
 }

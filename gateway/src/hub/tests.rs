@@ -244,7 +244,10 @@ async fn an_observation_is_acknowledged_and_stored_once() {
     }
     let lines = timeline::list(&conn, Some(&app.name), 10).await.unwrap();
     assert_eq!(lines.len(), 1);
-    assert_eq!(lines[0].message, "a replica of web ended by itself with status 139 on local/node1 at 1970-01-01T00:00:00Z");
+    assert_eq!(
+        lines[0].message,
+        "a replica of web ended by itself with status 139 on local/node1 at 1970-01-01T00:00:00Z"
+    );
 }
 
 #[tokio::test]

@@ -37,9 +37,8 @@ pub enum ChainError {
 
 /// Checks that the chain is in order and valid now, and that the key is its leaf's.
 pub fn check_chain(chain: &str, key: &str, now: jiff::Timestamp) -> Result<CheckedChain, ChainError> {
-    let ders: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| ChainError::Chain)?;
+    let ders: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(|_| ChainError::Chain)?;
     let certificates: Vec<X509Certificate<'_>> = ders
         .iter()
         .map(|der| X509Certificate::from_der(der).map(|(_, certificate)| certificate))

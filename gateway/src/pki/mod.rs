@@ -58,7 +58,8 @@ impl Pki {
         if !pem_path.exists() {
             create_authority(&pem_path, &key_path).context("cannot make the certificate authority")?;
         }
-        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        let read =
+            |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let (pem, key) = (read(&pem_path)?, read(&key_path)?);
         let key = KeyPair::from_pem(&key).with_context(|| format!("{} is damaged", key_path.display()))?;
         let issuer =

@@ -41,7 +41,9 @@ mod tests {
     #[test]
     fn the_newest_complete_version_wins() {
         let root = tempfile::tempdir().unwrap();
-        for (version, programs) in [("9", vec!["initdb", "postgres"]), ("15", vec!["initdb", "postgres"]), ("17", vec![])] {
+        for (version, programs) in
+            [("9", vec!["initdb", "postgres"]), ("15", vec!["initdb", "postgres"]), ("17", vec![])]
+        {
             let bin = root.path().join(version).join("bin");
             std::fs::create_dir_all(&bin).unwrap();
             for program in programs {

@@ -100,7 +100,8 @@ pub async fn start(options: &Options) -> anyhow::Result<Ownership> {
 /// Makes a database unless it exists.
 pub async fn ensure_database(options: &Options, name: &str) -> anyhow::Result<()> {
     let db = Db::new(&options.url("postgres"))?;
-    let result = crate::db::ensure_database(&db, name).await.with_context(|| format!("cannot make the database {name}"));
+    let result =
+        crate::db::ensure_database(&db, name).await.with_context(|| format!("cannot make the database {name}"));
     db.close();
     result
 }

@@ -37,7 +37,10 @@ async fn data_survive_whatever_is_killed() {
     assert!(matches!(start(&options).await.unwrap(), Ownership::Elsewhere), "one owner at a time");
 
     kill(&options);
-    assert!(wait_until(Duration::from_secs(30), async || count(&options).await == Some(1)).await, "it is started again");
+    assert!(
+        wait_until(Duration::from_secs(30), async || count(&options).await == Some(1)).await,
+        "it is started again"
+    );
 
     // The gateway is killed: its server stays, and the next gateway replaces it.
     let before = process::ready_pid(&options);

@@ -90,6 +90,9 @@ build_base() {
     --dpkgopt="$images/base/dpkg.cfg" --aptopt="$work/apt.conf" --customize-hook="$images/base/customize" \
     "$suite" "$work/base.tar" \
     "deb $archive $suite main" "deb $archive $suite-updates main" "deb $security $suite-security main"
+  # Added last, because mmdebstrap takes away its own file of that name.
+  tar --append --file "$work/base.tar" --owner=0 --group=0 --mode=755 --transform 's,^,./usr/sbin/,' \
+    --directory "$images/base" policy-rc.d
   docker import --change 'LABEL magrathea.image=base' --change 'ENV LC_ALL=C.UTF-8' "$work/base.tar" "$tag" >/dev/null
 }
 

@@ -1,5 +1,5 @@
-//! Version constraints as composer writes them (https://getcomposer.org/doc/articles/versions.md), for platform
-//! packages, whose versions have no stability.
+//! Version constraints as composer writes them (<https://getcomposer.org/doc/articles/versions.md>),
+//! for platform packages, whose versions have no stability.
 
 type Version = [u64; 3];
 

@@ -1,5 +1,5 @@
 //! The app's own buildpack: a folder with `bin/detect` and `bin/build`, called as Heroku's buildpack API has it
-//! (https://devcenter.heroku.com/articles/buildpack-api), whose `bin/compile` is our `bin/build`.
+//! (<https://devcenter.heroku.com/articles/buildpack-api>), whose `bin/compile` is our `bin/build`.
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! JSON Schemas made from the types, and what is done with them: checking a text, and the reference pages.
 //!
-//! The types are the one source; the schema is what editors read, what [`check`] enforces, and what the reference
-//! shows. Formats of texts (paths, sizes, names, …) stand in [`format`].
+//! The types are the one source; the schema is what editors read, what `check` enforces, and what the reference
+//! shows. Formats of texts (paths, sizes, names, …) stand in `format`.
 
 pub(crate) mod check;
 pub(crate) mod format;
@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// The schema of `T`, self-contained: no references, so that [`check`] and the reference just walk it.
+/// The schema of `T`, self-contained: no references, so that `check` and the reference just walk it.
 pub(crate) fn json_schema<T: JsonSchema>() -> Map<String, Value> {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>();

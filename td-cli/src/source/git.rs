@@ -49,7 +49,8 @@ pub fn read_head(folder: &Path, version: Version) -> Result<Option<Head>, Failur
     if error.contains("not a git repository") {
         return Ok(None);
     }
-    if branch.is_some() && version.dirty {
+    // For a working tree git is only asked what to call it.
+    if version.dirty {
         return Ok(Some(Head { branch, ..Head::default() }));
     }
     let hint = if branch.is_some() { "commit first, or send the working tree with --dirty" } else { "see git's words" };

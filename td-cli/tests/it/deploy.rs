@@ -16,7 +16,7 @@ fn events_route() -> String {
 }
 
 fn stream(body: String) -> Answer {
-    Answer { status: 200, body, breaks: false, hangs: false }
+    Answer { status: 200, body, breaks: false, hangs: false, early: false }
 }
 
 /// A desk with a page whose deploy has these events.
@@ -88,7 +88,7 @@ fn a_lost_stream_is_taken_up_where_it_broke() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
     let kinds = good();
-    let first = Answer { status: 200, body: events(1, &kinds[..5]), breaks: true, hangs: false };
+    let first = Answer { status: 200, body: events(1, &kinds[..5]), breaks: true, hangs: false, early: false };
     desk.gateway
         .on(POST, 202, &deploy(&json!({})))
         .answer(&events_route(), first)
@@ -140,7 +140,7 @@ fn a_cancelled_deploy_failed() {
 fn td_waits_no_longer_than_told() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
-    let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true };
+    let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true, early: false };
     desk.gateway.on(POST, 202, &deploy(&json!({}))).answer(&events_route(), hangs);
     let begun = Instant::now();
     assert_snapshot!(desk.shown(&["app", "deploy", "--timeout", "1500ms"]));
@@ -151,7 +151,7 @@ fn td_waits_no_longer_than_told() {
 fn ctrl_c_detaches() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
-    let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true };
+    let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true, early: false };
     desk.gateway.on(POST, 202, &deploy(&json!({}))).answer(&events_route(), hangs);
     let arguments = ["app", "deploy"];
     let td = desk.command(&arguments).spawn().unwrap();
@@ -175,7 +175,7 @@ fn nobody_need_wait() {
 fn a_broken_upload_is_repeated_under_the_same_key() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
-    let broken = Answer { status: 202, body: "{".into(), breaks: true, hangs: false };
+    let broken = Answer { status: 202, body: "{".into(), breaks: true, hangs: false, early: false };
     desk.gateway
         .answer(POST, broken)
         .on(POST, 202, &deploy(&json!({})))

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 
 use crate::fixtures::error;
+use crate::gateway::Answer;
 use crate::td::Desk;
 
 #[test]
@@ -33,6 +34,26 @@ fn a_refusal_says_who_why_and_what_now() {
     let refusal = error("locked", "ada has been deploying blog for 12 s", Some("wait for it: --wait"));
     desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys", 409, &refusal);
     assert_snapshot!(desk.shown(&["app", "deploy"]));
+}
+
+/// Nobody uploads to the end what is refused at the beginning, and the reason arrives nevertheless.
+#[test]
+fn an_early_refusal_is_heard() {
+    let desk = Desk::new();
+    let mut noise = 1_u64;
+    let mut next = || {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 33) as u8
+    };
+    let bytes: Vec<u8> = (0..40 << 20).map(|_| next()).collect();
+    std::fs::write(desk.folder.join("large"), bytes).unwrap();
+    let body = error("forbidden", "not yours", None).to_string();
+    let early = Answer { status: 403, body, breaks: false, hangs: false, early: true };
+    desk.gateway.answer("POST /v1/apps/blog/deploys", early);
+    for _ in 0..5 {
+        let ended = desk.td(&["app", "deploy"]);
+        assert_eq!((ended.code, ended.stderr.contains("not yours")), (5, true), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Answer {
     pub breaks: bool,
     /// The connection stays open after the body.
     pub hangs: bool,
+    /// It is given before the request's body is read.
+    pub early: bool,
 }
 
 /// A request as it arrived.
@@ -62,6 +64,7 @@ impl Gateway {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
                 connections.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -74,7 +77,7 @@ impl Gateway {
 
     /// Tells what to answer; several answers for one route are given in turn, the last again and again.
     pub fn on(&self, route: &str, status: u16, body: &Value) -> &Self {
-        self.answer(route, Answer { status, body: body.to_string(), breaks: false, hangs: false })
+        self.answer(route, Answer { status, body: body.to_string(), breaks: false, hangs: false, early: false })
     }
 
     pub fn answer(&self, route: &str, answer: Answer) -> &Self {
@@ -97,6 +100,8 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let header = |name: &str| parts.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     let route = format!("{} {}", parts.method, parts.uri.path());
+    let early = script.answers.lock().unwrap().get(&route).is_some_and(|turn| turn[0].early);
+    let body = if early { Body::empty() } else { body };
     // A broken upload arrives broken.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return Response::builder().status(400).body(Body::empty()).unwrap();

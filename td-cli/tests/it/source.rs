@@ -10,7 +10,8 @@ use crate::td::Desk;
 
 fn desk() -> Desk {
     let desk = Desk::new();
-    let events = Answer { status: 200, body: events(1, &[over(&succeeded())]), breaks: false, hangs: false };
+    let events =
+        Answer { status: 200, body: events(1, &[over(&succeeded())]), breaks: false, hangs: false, early: false };
     desk.gateway
         .on("POST /v1/apps/blog/deploys", 202, &deploy(&json!({})))
         .answer(&format!("GET /v1/deploys/{DEPLOY}/events"), events);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use magrathea_core::plan::{SeedSpec, Spec};
 use magrathea_core::wire::*;
 use serde::Serialize;
@@ -37,33 +38,36 @@ pub struct Call {
     pub cancel: CancellationToken,
 }
 
-/// Performs an action; the reply as JSON.
+/// Performs an action; the reply as JSON. Each action is boxed: together they would make a future that fills a stack.
 pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Outcome<serde_json::Value> {
     match action {
-        Action::Report(_) => reply(report(agent).await),
-        Action::Join(action) => reply(join(agent, &action).await),
-        Action::Ensure(action) => unless_cancelled(call, reply_of(ensure(agent, action))).await,
-        Action::Remove(action) => reply(remove(agent, action).await),
+        Action::Report(_) => reply(report(agent).boxed().await),
+        Action::Join(action) => reply(join(agent, &action).boxed().await),
+        Action::Ensure(action) => unless_cancelled(call, reply_of(ensure(agent, action)).boxed()).await,
+        Action::Remove(action) => reply(remove(agent, action).boxed().await),
         Action::Build(action) => {
             let _turn = agent.serial.turn(format!("build {}", action.cache)).await;
-            reply(build::build(&agent.engine, &agent.folders, &call.blobs, &action, &call.reporter, &call.cancel).await)
+            let built = build::build(&agent.engine, &agent.folders, &call.blobs, &action, &call.reporter, &call.cancel);
+            reply(built.boxed().await)
         }
         Action::AwaitHealthy(action) => {
-            unless_cancelled(call, reply_of(health::await_healthy(&agent.engine, &agent.events, &action))).await
+            let healthy = health::await_healthy(&agent.engine, &agent.events, &action);
+            unless_cancelled(call, reply_of(healthy).boxed()).await
         }
         Action::Drain(action) => {
             let drained = agent.router.drain(&action.slug, action.release, action.timeout.0);
-            unless_cancelled(call, reply_of(drained)).await
+            unless_cancelled(call, reply_of(drained).boxed()).await
         }
         Action::RunOnce(action) => {
             let _turn = agent.serial.turn(format!("run {}", action.name)).await;
-            reply(run_once::run_once(&agent.engine, &agent.folders, &action, &call.reporter, &call.cancel).await)
+            let ran = run_once::run_once(&agent.engine, &agent.folders, &action, &call.reporter, &call.cancel);
+            reply(ran.boxed().await)
         }
-        Action::Inventory(_) => reply(inventory(agent).await),
-        Action::Prune(action) => reply(prune(agent, &action).await),
+        Action::Inventory(_) => reply(inventory(agent).boxed().await),
+        Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
         Action::Shutdown(_) => {
-            reply(agent.engine.remove_all_services().await.map(|changed| Removed { changed }))
+            reply(agent.engine.remove_all_services().boxed().await.map(|changed| Removed { changed }))
         }
     }
 }
@@ -105,7 +109,10 @@ async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
     agent.engine.label_node(&action.layers).await?;
     let gateway = agent.engine.instance_gateway().await?;
     let instance_gateway = gateway.ok_or_else(|| {
-        with_hint(node("the engine has no docker_gwbridge network"), "leave and make the swarm again, or restart the engine")
+        with_hint(
+            node("the engine has no docker_gwbridge network"),
+            "leave and make the swarm again, or restart the engine",
+        )
     })?;
     Ok(Joined { created, instance_gateway })
 }

@@ -78,6 +78,10 @@ impl FromStr for Prefix {
         let fits = text.len() <= 12
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if fits { Ok(Prefix(text.to_owned())) } else { Err("must be 1 to 12 lower-case letters or digits, a letter first") }
+        if fits {
+            Ok(Prefix(text.to_owned()))
+        } else {
+            Err("must be 1 to 12 lower-case letters or digits, a letter first")
+        }
     }
 }

@@ -41,7 +41,8 @@ async fn feed(engine: &Engine, sql: &str) -> Outcome<()> {
             return Ok(());
         }
         // 2002: nothing listens on the socket yet; 2013: it went away; 1130 and 1045: it is still being set up.
-        let starting = ["ERROR 2002", "ERROR 2013", "ERROR 1130", "ERROR 1045"].iter().any(|code| said.err.contains(code));
+        let starting =
+            ["ERROR 2002", "ERROR 2013", "ERROR 1130", "ERROR 1045"].iter().any(|code| said.err.contains(code));
         if !starting {
             return Err(refused(format!("mariadb: {}", said.all())));
         }

@@ -82,7 +82,9 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
         }
     };
     let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>();
-    let gone = |old: &[u16], new: &[u16]| old.iter().filter(|port| !new.contains(port)).map(u16::to_string).collect::<Vec<_>>();
+    let gone = |old: &[u16], new: &[u16]| {
+        old.iter().filter(|port| !new.contains(port)).map(u16::to_string).collect::<Vec<_>>()
+    };
     // Adding what is there is fine; deleting what is not would fail, so it is added before.
     if let Some(held) = held {
         for (set, old, new) in [

@@ -50,10 +50,11 @@ pub async fn await_healthy(engine: &Engine, events: &Events, wanted: &AwaitHealt
         let pending: Vec<_> = running.iter().filter(|r| !healthy.contains_key(&r.container)).collect();
         // An address may come a moment after the start.
         look |= pending.iter().any(|replica| replica.address.is_none());
-        let probes = pending.into_iter().filter_map(|replica| target(replica, wanted.port)).map(|(container, address)| {
-            let client = &client;
-            async move { (container, address, probe(client, address, wanted).await) }
-        });
+        let probes =
+            pending.into_iter().filter_map(|replica| target(replica, wanted.port)).map(|(container, address)| {
+                let client = &client;
+                async move { (container, address, probe(client, address, wanted).await) }
+            });
         for (container, address, outcome) in join_all(probes).await {
             match outcome {
                 Ok(()) => drop(healthy.insert(container, address)),

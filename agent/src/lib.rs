@@ -24,5 +24,6 @@ mod spool;
 mod storage;
 mod watch;
 
-pub use actions::{Call, perform};
+pub use actions::{Call, Reporter, perform};
+pub use build::Blobs;
 pub use node::NodeAgent;

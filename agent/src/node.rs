@@ -42,7 +42,7 @@ impl NodeAgent {
         build::tidy(&engine, &folders).await?;
         firewall::restore(&engine, &folders).await;
         let tasks = TaskTracker::new();
-        let router = Router::start(engine.clone(), folders.clone(), &tasks);
+        let router = Router::start(engine.clone(), folders.clone(), &tasks)?;
         let agent = Arc::new(NodeAgent {
             caches: Caches::new(engine.clone(), folders.clone()),
             spool: Spool::open(folders.spool())?,

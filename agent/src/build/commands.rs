@@ -40,7 +40,13 @@ pub async fn build(
     outcome
 }
 
-async fn build_on(engine: &Engine, wanted: &Build, source: NamedTempFile, reporter: &Reporter, disk: &Disk) -> Outcome<Built> {
+async fn build_on(
+    engine: &Engine,
+    wanted: &Build,
+    source: NamedTempFile,
+    reporter: &Reporter,
+    disk: &Disk,
+) -> Outcome<Built> {
     let file = source.reopen().doing(|| "reading the source".into())?;
     let work = disk.work.clone();
     let unpacked = tokio::task::spawn_blocking(move || {
@@ -93,7 +99,11 @@ async fn run(
         Ended::Exited { code: 0, .. } => return Ok(()),
         Ended::TimedOut => timed_out(wanted.timeout.0),
         Ended::Exited { out_of_memory: true, .. } => fail(ActionErrorKind::OutOfMemory, out_of_memory(command, wanted)),
-        Ended::Exited { .. } if disk.is_full() || lines.tail().iter().any(|l| l.contains("No space left on device")) => disk_full(wanted),
+        Ended::Exited { .. }
+            if disk.is_full() || lines.tail().iter().any(|l| l.contains("No space left on device")) =>
+        {
+            disk_full(wanted)
+        }
         Ended::Exited { code, .. } => {
             fail(ActionErrorKind::CommandFailed, format!("{} ended with status {code}", command.title))
         }

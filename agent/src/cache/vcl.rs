@@ -35,7 +35,10 @@ pub fn render_main(slugs: &[String]) -> String {
             let _ = writeln!(text, "        if (req.http.X-Magrathea-Instance ~ \"{before}{last}$\") {{");
             for slug in slugs {
                 let label = label_name(slug);
-                let _ = writeln!(text, "            if (req.http.X-Magrathea-Instance == \"{slug}\") {{ return (vcl({label})); }}");
+                let _ = writeln!(
+                    text,
+                    "            if (req.http.X-Magrathea-Instance == \"{slug}\") {{ return (vcl({label})); }}"
+                );
             }
             text.push_str("        }\n");
         }
@@ -79,7 +82,9 @@ pub fn parse_list(text: &str) -> Vec<Loaded> {
         if !matches!(status, "active" | "available") {
             return None;
         }
-        let at = fields.iter().position(|field| ["v_", "l_", "main_", "boot"].iter().any(|start| field.starts_with(start)))?;
+        let at = fields
+            .iter()
+            .position(|field| ["v_", "l_", "main_", "boot"].iter().any(|start| field.starts_with(start)))?;
         let target = match fields.get(at + 1) {
             Some(&"->") => fields.get(at + 2).map(|name| (*name).to_owned()),
             _ => None,
@@ -111,10 +116,9 @@ mod tests {
                     available  label    warm         0    l_i0    ->    v_i0_c5ae69fb    (1 return(vcl))\n\
                     active      auto    warm         0    main_0c2a4aa8\n";
         let loaded = parse_list(text);
-        assert_eq!(loaded.iter().map(|l| (l.name.as_str(), l.target.as_deref(), l.active)).collect::<Vec<_>>(), [
-            ("v_i0_c5ae69fb", None, false),
-            ("l_i0", Some("v_i0_c5ae69fb"), false),
-            ("main_0c2a4aa8", None, true),
-        ]);
+        assert_eq!(
+            loaded.iter().map(|l| (l.name.as_str(), l.target.as_deref(), l.active)).collect::<Vec<_>>(),
+            [("v_i0_c5ae69fb", None, false), ("l_i0", Some("v_i0_c5ae69fb"), false), ("main_0c2a4aa8", None, true),]
+        );
     }
 }

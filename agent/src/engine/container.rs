@@ -46,9 +46,15 @@ pub enum Ended {
 impl Engine {
     /// Runs it to its end or for so long, handing on what it says. It is gone when this returns; when this is dropped,
     /// [`Engine::remove_one_offs`] takes it away.
-    pub async fn run_one_off(&self, one_off: &OneOff, timeout: Duration, said: impl FnMut(&[u8]) + Send) -> Outcome<Ended> {
+    pub async fn run_one_off(
+        &self,
+        one_off: &OneOff,
+        timeout: Duration,
+        said: impl FnMut(&[u8]) + Send,
+    ) -> Outcome<Ended> {
         let doing = || format!("starting a container to {}", one_off.kind);
-        let created = self.docker.create_container(None::<CreateContainerOptions>, self.body(one_off)).await.doing(doing)?;
+        let created =
+            self.docker.create_container(None::<CreateContainerOptions>, self.body(one_off)).await.doing(doing)?;
         let ended = match tokio::time::timeout(timeout, self.follow(&created.id, said)).await {
             Ok(ended) => ended,
             Err(_) => Ok(Ended::TimedOut),
@@ -119,7 +125,9 @@ impl Engine {
             user: one_off.user.clone(),
             working_dir: one_off.folder.clone(),
             env: Some(one_off.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
-            labels: Some(self.labels([(label::ONCE, one_off.kind), (label::KEY, one_off.key.as_deref().unwrap_or_default())])),
+            labels: Some(
+                self.labels([(label::ONCE, one_off.kind), (label::KEY, one_off.key.as_deref().unwrap_or_default())]),
+            ),
             host_config: Some(HostConfig {
                 mounts: Some(binds.collect()),
                 tmpfs: Some(tmpfs.collect::<HashMap<_, _>>()),
@@ -143,7 +151,8 @@ impl Engine {
 
     /// Hands on what a container says until it ends.
     pub async fn follow_log(&self, id: &str, mut said: impl FnMut(&[u8]) + Send) -> Outcome<()> {
-        let options = LogsOptions { follow: true, stdout: true, stderr: true, tail: "all".into(), ..LogsOptions::default() };
+        let options =
+            LogsOptions { follow: true, stdout: true, stderr: true, tail: "all".into(), ..LogsOptions::default() };
         let mut logs = std::pin::pin!(self.docker.logs(id, Some(options)));
         while let Some(chunk) = logs.next().await {
             said(&chunk.doing(|| "reading a log".into())?.into_bytes());

@@ -70,7 +70,13 @@ fn is_slug(text: &str) -> bool {
 }
 
 /// The engine's service for a plan's.
-pub fn render_service(spec: &ServiceSpec, run: Run<'_>, parts: &Parts, prefix: &Prefix, folders: &Folders) -> m::ServiceSpec {
+pub fn render_service(
+    spec: &ServiceSpec,
+    run: Run<'_>,
+    parts: &Parts,
+    prefix: &Prefix,
+    folders: &Folders,
+) -> m::ServiceSpec {
     let labels = labels(spec, run, prefix);
     let networks = match &spec.network {
         ServiceNetwork::Host => vec![attachment("host".into(), Vec::new())],
@@ -113,7 +119,9 @@ pub fn render_service(spec: &ServiceSpec, run: Run<'_>, parts: &Parts, prefix: &
             }),
             log_driver: Some(m::TaskSpecLogDriver {
                 name: Some("json-file".into()),
-                options: Some(HashMap::from([("max-size", "10m"), ("max-file", "3")].map(|(k, v)| (k.into(), v.into())))),
+                options: Some(HashMap::from(
+                    [("max-size", "10m"), ("max-file", "3")].map(|(k, v)| (k.into(), v.into())),
+                )),
             }),
             networks: Some(networks),
             ..m::TaskSpec::default()
@@ -122,13 +130,20 @@ pub fn render_service(spec: &ServiceSpec, run: Run<'_>, parts: &Parts, prefix: &
     }
 }
 
-fn container(spec: &ServiceSpec, run: Run<'_>, parts: &Parts, labels: HashMap<String, String>, folders: &Folders) -> m::TaskSpecContainerSpec {
+fn container(
+    spec: &ServiceSpec,
+    run: Run<'_>,
+    parts: &Parts,
+    labels: HashMap<String, String>,
+    folders: &Folders,
+) -> m::TaskSpecContainerSpec {
     let args = match run {
         Run::Service { .. } => spec.command.clone(),
         Run::Once { command, .. } => ["sh", "-ec", command].map(str::to_owned).to_vec(),
     };
     let uid = spec.user.as_deref().and_then(|user| user.split(':').next()).unwrap_or("0");
-    let file = |name: &str, uid: &str, mode| (Some(name.to_owned()), Some(uid.to_owned()), Some("0".to_owned()), Some(mode));
+    let file =
+        |name: &str, uid: &str, mode| (Some(name.to_owned()), Some(uid.to_owned()), Some("0".to_owned()), Some(mode));
     let configs = parts.files.iter().map(|ready| {
         let (name, uid, gid, mode) = file(&ready.target, "0", ready.mode);
         m::TaskSpecContainerSpecConfigs {
@@ -196,7 +211,8 @@ fn mode(spec: &ServiceSpec, run: Run<'_>) -> m::ServiceSpecMode {
     let mut mode = m::ServiceSpecMode::default();
     match (run, &spec.mode) {
         (Run::Once { .. }, _) => {
-            mode.replicated_job = Some(m::ServiceSpecModeReplicatedJob { max_concurrent: Some(1), total_completions: Some(1) });
+            mode.replicated_job =
+                Some(m::ServiceSpecModeReplicatedJob { max_concurrent: Some(1), total_completions: Some(1) });
         }
         (_, ServiceMode::Replicated(count)) => {
             mode.replicated = Some(m::ServiceSpecModeReplicated { replicas: Some(i64::from(*count)) });
@@ -260,7 +276,11 @@ fn role(spec: &ServiceSpec) -> Option<&'static str> {
 }
 
 fn attachment(target: String, aliases: Vec<String>) -> m::NetworkAttachmentConfig {
-    m::NetworkAttachmentConfig { target: Some(target), aliases: (!aliases.is_empty()).then_some(aliases), driver_opts: None }
+    m::NetworkAttachmentConfig {
+        target: Some(target),
+        aliases: (!aliases.is_empty()).then_some(aliases),
+        driver_opts: None,
+    }
 }
 
 #[cfg(test)]
@@ -301,16 +321,24 @@ mod tests {
 
     fn shown(run: Run<'_>) -> String {
         let parts = Parts {
-            files: vec![ReadyFile { id: "c1".into(), name: "mag-c1".into(), target: "/etc/magrathea/fpm.conf".into(), mode: 0o444 }],
+            files: vec![ReadyFile {
+                id: "c1".into(),
+                name: "mag-c1".into(),
+                target: "/etc/magrathea/fpm.conf".into(),
+                mode: 0o444,
+            }],
             secret_env: Some(ReadySecret { id: "s1".into(), name: "mag-s1".into() }),
         };
         let service = render_service(&spec(), run, &parts, &"mag".parse().unwrap(), &Folders::new(Path::new("/data")));
         // Through a sorted map: the engine's types hold hash maps.
         fn sorted(value: serde_json::Value) -> serde_json::Value {
             match value {
-                serde_json::Value::Object(map) => {
-                    map.into_iter().map(|(k, v)| (k, sorted(v))).collect::<std::collections::BTreeMap<_, _>>().into_iter().collect()
-                }
+                serde_json::Value::Object(map) => map
+                    .into_iter()
+                    .map(|(k, v)| (k, sorted(v)))
+                    .collect::<std::collections::BTreeMap<_, _>>()
+                    .into_iter()
+                    .collect(),
                 serde_json::Value::Array(list) => list.into_iter().map(sorted).collect(),
                 other => other,
             }

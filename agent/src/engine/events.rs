@@ -26,7 +26,9 @@ pub enum Happening {
     Started,
     /// The engine was asked to end it.
     Told,
-    Died { exit_code: Option<i64> },
+    Died {
+        exit_code: Option<i64>,
+    },
 }
 
 impl Engine {

@@ -60,7 +60,10 @@ impl Engine {
     /// Connects over a Unix socket and settles on the API version that both sides speak.
     pub async fn connect(socket: &str, prefix: Prefix) -> Outcome<Self> {
         let unreachable = |error| {
-            with_hint(node(format!("no Docker Engine answers at {socket}: {error}")), "start it: systemctl start docker")
+            with_hint(
+                node(format!("no Docker Engine answers at {socket}: {error}")),
+                "start it: systemctl start docker",
+            )
         };
         let docker = Docker::connect_with_unix(socket, REQUEST_TIMEOUT, bollard::API_DEFAULT_VERSION)
             .map_err(unreachable)?
@@ -77,7 +80,11 @@ impl Engine {
     /// A filter on this installation's own things and these labels.
     fn own(&self, labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
         let mut wanted = vec![format!("{}={}", label::OWNER, self.prefix.as_str())];
-        wanted.extend(labels.iter().map(|(key, value)| if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") }));
+        wanted.extend(
+            labels
+                .iter()
+                .map(|(key, value)| if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") }),
+        );
         HashMap::from([("label".to_owned(), wanted)])
     }
 }

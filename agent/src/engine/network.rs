@@ -33,7 +33,9 @@ impl Engine {
     /// Makes the bridge on which builds reach package registries; its interface bears the network's name.
     pub async fn ensure_build_bridge(&self) -> Outcome<String> {
         let name = self.prefix.name("build");
-        let options = HashMap::from([NO_INTER_CONTAINER, (BRIDGE_NAME, name.as_str())].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        let options = HashMap::from(
+            [NO_INTER_CONTAINER, (BRIDGE_NAME, name.as_str())].map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
         let request = NetworkCreateRequest {
             driver: Some("bridge".into()),
             options: Some(options),

@@ -26,7 +26,9 @@ impl Engine {
                 };
                 match self.docker.create_config(spec).await {
                     Ok(created) => created.id,
-                    Err(error) => self.docker.inspect_config(&name).await.map_err(|_| error).doing(doing)?.id.unwrap_or_default(),
+                    Err(error) => {
+                        self.docker.inspect_config(&name).await.map_err(|_| error).doing(doing)?.id.unwrap_or_default()
+                    }
                 }
             }
         };
@@ -49,7 +51,9 @@ impl Engine {
                 };
                 match self.docker.create_secret(spec).await {
                     Ok(created) => created.id,
-                    Err(error) => self.docker.inspect_secret(&name).await.map_err(|_| error).doing(doing)?.id.unwrap_or_default(),
+                    Err(error) => {
+                        self.docker.inspect_secret(&name).await.map_err(|_| error).doing(doing)?.id.unwrap_or_default()
+                    }
                 }
             }
         };

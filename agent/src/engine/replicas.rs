@@ -36,7 +36,11 @@ pub struct FailedTask {
 pub enum Job {
     /// It has not ended; its container once there is one.
     Going(Option<String>),
-    Ended { exit_code: i64, container: Option<String>, error: Option<String> },
+    Ended {
+        exit_code: i64,
+        container: Option<String>,
+        error: Option<String>,
+    },
 }
 
 impl Engine {
@@ -96,7 +100,11 @@ impl Engine {
         Ok(newest(self.list_containers(self.own(&[(label::ROLE, role)]), false).await?))
     }
 
-    pub(super) async fn list_containers(&self, filters: HashMap<String, Vec<String>>, all: bool) -> Outcome<Vec<ContainerSummary>> {
+    pub(super) async fn list_containers(
+        &self,
+        filters: HashMap<String, Vec<String>>,
+        all: bool,
+    ) -> Outcome<Vec<ContainerSummary>> {
         let options = ListContainersOptions { all, filters: Some(filters), ..ListContainersOptions::default() };
         self.docker.list_containers(Some(options)).await.doing(|| "listing containers".into())
     }
@@ -123,12 +131,12 @@ impl Engine {
         let ended = |exit_code, error| Some(Job::Ended { exit_code, container: container.clone(), error });
         Ok(match status.state {
             Some(TaskState::COMPLETE) => ended(0, None),
-            Some(TaskState::FAILED | TaskState::REJECTED | TaskState::SHUTDOWN | TaskState::ORPHANED | TaskState::REMOVE) => {
-                match in_container.exit_code {
-                    Some(code) if code != 0 => ended(code, None),
-                    _ => ended(-1, Some(status.err.unwrap_or_else(|| "it ended without a status".into()))),
-                }
-            }
+            Some(
+                TaskState::FAILED | TaskState::REJECTED | TaskState::SHUTDOWN | TaskState::ORPHANED | TaskState::REMOVE,
+            ) => match in_container.exit_code {
+                Some(code) if code != 0 => ended(code, None),
+                _ => ended(-1, Some(status.err.unwrap_or_else(|| "it ended without a status".into()))),
+            },
             _ => Some(Job::Going(container)),
         })
     }

@@ -98,7 +98,11 @@ impl Engine {
 fn state_of(swarm: Option<&bollard::models::SwarmInfo>) -> &'static str {
     match swarm {
         Some(swarm) if swarm.control_available == Some(true) => "manager",
-        Some(swarm) if matches!(swarm.local_node_state, None | Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY)) => "inactive",
+        Some(swarm)
+            if matches!(swarm.local_node_state, None | Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY)) =>
+        {
+            "inactive"
+        }
         Some(_) => "worker",
         None => "inactive",
     }

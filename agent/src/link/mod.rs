@@ -31,10 +31,7 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 /// Serves the gateway until told to stop; dials again whenever the connection is lost.
 pub async fn serve_gateway(agent: Arc<NodeAgent>, identity: Identity, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = identity.client_config()?;
-    let blobs = Blobs::Gateway {
-        client: identity.http_client(&tls)?,
-        base: format!("https://{}", identity.connect),
-    };
+    let blobs = Blobs::Gateway { client: identity.http_client(&tls)?, base: format!("https://{}", identity.connect) };
     let connector = TlsConnector::from(Arc::new(tls));
     let mut pause = BACKOFF_FIRST;
     loop {

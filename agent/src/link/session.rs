@@ -30,7 +30,12 @@ const PROGRESS_QUEUE: usize = 4096;
 
 /// Serves until the connection is lost. Calls that then still run and can be repeated are ended; a one-off command runs
 /// on and is found by the gateway's repeated call.
-pub async fn serve_session(agent: &Arc<NodeAgent>, identity: &Identity, blobs: Blobs, socket: Socket) -> anyhow::Result<()> {
+pub async fn serve_session(
+    agent: &Arc<NodeAgent>,
+    identity: &Identity,
+    blobs: Blobs,
+    socket: Socket,
+) -> anyhow::Result<()> {
     let (mut out, mut inbound) = socket.split();
     let hello = AgentFrame::Hello {
         protocol: PROTOCOL,
@@ -40,9 +45,12 @@ pub async fn serve_session(agent: &Arc<NodeAgent>, identity: &Identity, blobs: B
         report: actions::report(agent).await?,
     };
     send(&mut out, &hello).await?;
-    let welcome = timeout(GREETING_LIMIT, inbound.next()).await?.context("the gateway closed instead of greeting")??;
+    let welcome =
+        timeout(GREETING_LIMIT, inbound.next()).await?.context("the gateway closed instead of greeting")??;
     match parse(&welcome)? {
-        Some(GatewayFrame::Welcome { protocol, version }) => tracing::info!(protocol, version, "connected to the gateway"),
+        Some(GatewayFrame::Welcome { protocol, version }) => {
+            tracing::info!(protocol, version, "connected to the gateway")
+        }
         _ => bail!("the gateway did not greet: {}", described(&welcome)),
     }
 
@@ -176,7 +184,9 @@ async fn send(out: &mut SplitSink<Socket, Message>, frame: &AgentFrame) -> anyho
 
 fn parse(message: &Message) -> anyhow::Result<Option<GatewayFrame>> {
     match message {
-        Message::Text(text) => Ok(Some(serde_json::from_str(text).context("a frame of the gateway's is not understood")?)),
+        Message::Text(text) => {
+            Ok(Some(serde_json::from_str(text).context("a frame of the gateway's is not understood")?))
+        }
         _ => Ok(None),
     }
 }

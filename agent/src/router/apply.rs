@@ -72,7 +72,7 @@ impl Applier {
     /// Has the real program read the configuration before anything moves.
     async fn check(&self) -> Outcome<()> {
         let file = format!("{ROUTER_FOLDER}/haproxy.cfg.next");
-        let command = ["haproxy", "-c", "-q", "-f", &file];
+        let command = ["haproxy", "-c", "-f", &file];
         let (code, said) = match self.engine.role_container("router").await? {
             Some(container) => {
                 let said = self.engine.exec(&container, &command, None).await?;
@@ -80,7 +80,12 @@ impl Applier {
             }
             None => self.check_aside(&command).await?,
         };
-        if code == 0 { Ok(()) } else { Err(refused(format!("haproxy refuses the configuration: {said}"))) }
+        let complaints: Vec<_> = said.lines().filter(|line| !line.starts_with("[NOTICE]")).collect();
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(refused(format!("haproxy refuses the configuration: {}", complaints.join("\n"))))
+        }
     }
 
     /// The check in a container of its own, while no router runs yet.
@@ -112,7 +117,8 @@ impl Applier {
         for batch in commands.chunks(64) {
             self.control.worker(&batch.join(";")).await?;
         }
-        let servers_fit = commands.is_empty() || server_commands(&self.control.read_servers("").await?, routes).is_empty();
+        let servers_fit =
+            commands.is_empty() || server_commands(&self.control.read_servers("").await?, routes).is_empty();
         let mut maps_fit = true;
         for name in MAP_ORDER {
             let Some(wanted) = texts.maps.get(name) else { continue };

@@ -55,11 +55,14 @@ impl Control {
     }
 
     async fn ask(&self, socket: &str, command: &str) -> Outcome<String> {
-        let doing = || format!("asking the router ({})", command.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+        let doing =
+            || format!("asking the router ({})", command.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
         let work = async {
             let mut stream = UnixStream::connect(self.admin.join(socket)).await?;
             stream.write_all(command.as_bytes()).await?;
             stream.write_all(b"\n").await?;
+            // The master answers one command and then waits for the next, unless there can be none.
+            stream.shutdown().await?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
@@ -75,7 +78,12 @@ impl Control {
     pub async fn reload(&self) -> Outcome<Result<(), String>> {
         let answer = self.master("reload").await?;
         if !answer.starts_with("Success=1") {
-            return Ok(Err(answer.lines().skip(1).filter(|line| *line != "--").collect::<Vec<_>>().join("\n")));
+            return Ok(Err(answer
+                .lines()
+                .skip(1)
+                .filter(|line| *line != "--" && !line.starts_with("[NOTICE]"))
+                .collect::<Vec<_>>()
+                .join("\n")));
         }
         // For a moment both workers accept on the runtime socket; go on when the new one answers.
         let give_up = tokio::time::Instant::now() + LIMIT;
@@ -196,7 +204,10 @@ mod tests {
                        4 i0_a 1 r1 172.18.0.3 2 0 1 1 5 6 3 4 6 0 0 0 - 8080 - 0 0 - - 0\n\
                        4 i0_a 2 r2 127.0.0.1 0 5 1 1 5 1 0 0 14 0 0 0 - 1 - 0 0 - - 0\n";
         let servers = parse_servers(servers);
-        assert_eq!(servers.iter().map(|s| (s.name.as_str(), s.out, s.operation)).collect::<Vec<_>>(), [("r1", false, 2), ("r2", true, 0)]);
+        assert_eq!(
+            servers.iter().map(|s| (s.name.as_str(), s.out, s.operation)).collect::<Vec<_>>(),
+            [("r1", false, 2), ("r2", true, 0)]
+        );
         assert_eq!(servers[0].address, Some(([172, 18, 0, 3], 8080).into()));
         assert_eq!(parse_map("0x55d i0 i0_a,1\n0x56 i1 i1_b,22\n\n")["i1"], "i1_b,22");
         assert_eq!(parse_in_flight("# pxname,svname,qcur,qmax,scur,smax\ni0_a,BACKEND,1,0,3,9\n", "i0_a"), 4);

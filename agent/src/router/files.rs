@@ -36,7 +36,8 @@ impl RouteFiles {
                 if name.is_empty() || name.starts_with('.') || name.contains('/') {
                     return Err(internal(format!("{name:?} is not a file name")));
                 }
-                let content = text.reveal(secrets).map_err(|name| internal(format!("no value came for the secret {name}")))?;
+                let content =
+                    text.reveal(secrets).map_err(|name| internal(format!("no value came for the secret {name}")))?;
                 Ok((name.clone(), content))
             };
             texts.iter().map(one).collect::<Outcome<BTreeMap<_, _>>>()

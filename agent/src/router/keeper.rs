@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::Request;
 use super::apply::Applier;
 use super::control::Control;
-use super::render::{ACTIVE, map_path, render};
 use super::files::RouteFiles;
+use super::render::{ACTIVE, map_path, render};
 use super::route::{Lane, Route, Server, Slot};
 use crate::engine::{Engine, Running};
 use crate::fail::{Outcome, fail, internal, node};
@@ -32,7 +32,8 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn load(engine: Engine, folders: Folders, control: Control) -> Self {
-        let routes = folders::load_all::<Route>(&folders.state("routes")).into_iter().map(|r| (r.slug.clone(), r)).collect();
+        let routes =
+            folders::load_all::<Route>(&folders.state("routes")).into_iter().map(|r| (r.slug.clone(), r)).collect();
         let spec = folders::load(&folders.state("router.json")).unwrap_or_else(|error| {
             tracing::error!(%error, "the router's configuration is unreadable");
             None
@@ -52,7 +53,10 @@ impl Keeper {
                 Request::RetiredLane(slug, release, reply) => drop(reply.send(self.retired_lane(&slug, release))),
                 Request::Forget(service, reply) => drop(reply.send(self.forget(&service).await)),
                 Request::Joined { service, container, address } => {
-                    self.follow(|lane| lane.service == service && lane.join(Server { container: container.clone(), address })).await;
+                    self.follow(|lane| {
+                        lane.service == service && lane.join(Server { container: container.clone(), address })
+                    })
+                    .await;
                 }
                 Request::Left { container } => self.follow(|lane| lane.leave(&container)).await,
                 Request::Resync => self.resync().await,
@@ -106,7 +110,11 @@ impl Keeper {
         let mut route = before.clone().unwrap_or_else(|| Route::new(&spec.slug));
         let slot = route.slot_of(&spec.service).unwrap_or_else(|| route.free_slot());
         let mut lane = Lane::new(spec, Vec::new());
-        lane.places = route.lane(slot).filter(|held| held.service == spec.service).map(|held| held.places.clone()).unwrap_or_default();
+        lane.places = route
+            .lane(slot)
+            .filter(|held| held.service == spec.service)
+            .map(|held| held.places.clone())
+            .unwrap_or_default();
         lane.set_servers(&servers);
         *route.lane_mut(slot) = Some(lane);
         let files = RouteFiles::reveal(spec, secrets)?;
@@ -138,7 +146,10 @@ impl Keeper {
         }
         let serving = self.read(&spec.slug).await?;
         if serving.release != Some(spec.release) {
-            return Err(internal(format!("the router serves {:?} after the switch to {}", serving.release, spec.release)));
+            return Err(internal(format!(
+                "the router serves {:?} after the switch to {}",
+                serving.release, spec.release
+            )));
         }
         Ok((changed, serving))
     }
@@ -167,16 +178,21 @@ impl Keeper {
         };
         let states = self.control.read_servers(backend).await?;
         let lanes = || self.routes.get(slug).into_iter().flat_map(Route::lanes).flat_map(Lane::servers);
-        let replicas = states.into_iter().filter(|state| !state.out && state.name.starts_with('r')).filter_map(|state| {
-            let address = state.address?;
-            let container = lanes().find(|server| server.address == address).map(|server| server.container.clone());
-            let word = match state.operation {
-                2 => "up",
-                1 => "starting",
-                _ => "down",
-            };
-            Some(Replica { container: container.unwrap_or_default(), address: address.to_string(), state: word.into() })
-        });
+        let replicas =
+            states.into_iter().filter(|state| !state.out && state.name.starts_with('r')).filter_map(|state| {
+                let address = state.address?;
+                let container = lanes().find(|server| server.address == address).map(|server| server.container.clone());
+                let word = match state.operation {
+                    2 => "up",
+                    1 => "starting",
+                    _ => "down",
+                };
+                Some(Replica {
+                    container: container.unwrap_or_default(),
+                    address: address.to_string(),
+                    state: word.into(),
+                })
+            });
         Ok(Serving { release: release.parse().ok().map(ReleaseNumber), replicas: replicas.collect() })
     }
 
@@ -184,7 +200,9 @@ impl Keeper {
         let Some(route) = self.routes.get(slug) else { return Ok(None) };
         let slot = Slot::BOTH.into_iter().find(|slot| route.lane(*slot).is_some_and(|lane| lane.release == release));
         match slot {
-            Some(slot) if route.active == Some(slot) => Err(internal(format!("{release} is what serves; it cannot be drained"))),
+            Some(slot) if route.active == Some(slot) => {
+                Err(internal(format!("{release} is what serves; it cannot be drained")))
+            }
             slot => Ok(slot.map(|slot| slot.backend(slug))),
         }
     }
@@ -277,6 +295,7 @@ impl Keeper {
 }
 
 fn servers_of(running: &[Running], port: u16) -> Vec<Server> {
-    let server = |r: &Running| Some(Server { container: r.container.clone(), address: SocketAddr::new(r.address?, port) });
+    let server =
+        |r: &Running| Some(Server { container: r.container.clone(), address: SocketAddr::new(r.address?, port) });
     running.iter().filter_map(server).collect()
 }

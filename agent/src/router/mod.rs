@@ -5,6 +5,7 @@
 //! router is told, so that a router, an engine or an agent that starts again serves the same without a gateway.
 
 mod apply;
+mod certificate;
 mod control;
 mod drain;
 mod files;
@@ -42,9 +43,15 @@ enum Request {
     /// A service goes: its lane is emptied.
     Forget(String, Reply<bool>),
     /// A replica answers at this address.
-    Joined { service: String, container: String, address: SocketAddr },
+    Joined {
+        service: String,
+        container: String,
+        address: SocketAddr,
+    },
     /// A replica is gone.
-    Left { container: String },
+    Left {
+        container: String,
+    },
     /// Compare everything with the engine and the router.
     Resync,
     /// The port that a service's replicas are reached on, when it has a lane.
@@ -60,12 +67,13 @@ pub struct Router {
 
 impl Router {
     /// Starts the keeper with the routes on disk.
-    pub fn start(engine: Engine, folders: Folders, tasks: &TaskTracker) -> Self {
+    pub fn start(engine: Engine, folders: Folders, tasks: &TaskTracker) -> Outcome<Self> {
+        certificate::ensure_default(&folders)?;
         let (requests, inbox) = mpsc::channel(64);
         let control = Control::new(&folders);
         let keeper = Keeper::load(engine, folders, control.clone());
         tasks.spawn(keeper.run(inbox));
-        Router { requests, control }
+        Ok(Router { requests, control })
     }
 
     /// Settles everything around the routes. Says whether it changed.

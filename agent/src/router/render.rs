@@ -147,7 +147,11 @@ mod tests {
     #[test]
     fn maps_change_by_their_differences() {
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let commands = map_commands(ACTIVE, &map(&[("i0", "i0_a,1"), ("i1", "x"), ("i2", "y")]), &map(&[("i0", "i0_b,2"), ("i2", "y"), ("i3", "z")]));
+        let commands = map_commands(
+            ACTIVE,
+            &map(&[("i0", "i0_a,1"), ("i1", "x"), ("i2", "y")]),
+            &map(&[("i0", "i0_b,2"), ("i2", "y"), ("i3", "z")]),
+        );
         assert_eq!(
             commands,
             [

@@ -17,7 +17,8 @@ pub async fn ensure_subvolume(path: &Path, quota: Option<ByteSize>) -> Outcome<b
         run_program("btrfs", &["subvolume", "create", &text]).await.map_err(|error| {
             with_hint(error, "the cluster's storage.path must lie on a btrfs mount, or use driver: directory")
         })?;
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).doing(|| format!("making {text}"))?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .doing(|| format!("making {text}"))?;
     } else if !is_subvolume(path).await {
         return Err(with_hint(
             node(format!("{text} is a folder and not a subvolume")),

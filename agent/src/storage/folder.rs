@@ -40,14 +40,16 @@ pub fn ensure_owned_folder(instance: &Path, name: &str, uid: u32) -> Outcome<boo
 /// Makes an empty file beside the mounts.
 pub fn make_marker(instance: &Path, name: &str) -> Outcome<()> {
     let doing = || format!("making {}", instance.join(name).display());
-    let parent = rustix::fs::open(instance, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing)?;
+    let parent =
+        rustix::fs::open(instance, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing)?;
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600)).map(|_| ()).doing(doing)
 }
 
 /// Whether the marker is there.
 pub fn has_marker(instance: &Path, name: &str) -> bool {
-    let Ok(parent) = rustix::fs::open(instance, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+    let Ok(parent) = rustix::fs::open(instance, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    else {
         return false;
     };
     rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()

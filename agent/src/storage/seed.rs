@@ -41,7 +41,8 @@ pub async fn seed(engine: &Engine, folders: &Folders, spec: &SeedSpec) -> Outcom
     let mut said = Vec::new();
     let ended = engine.run_one_off(&one_off, LIMIT, |bytes| said.extend_from_slice(bytes)).await?;
     if !matches!(ended, Ended::Exited { code: 0, .. }) {
-        let mut error = fail(ActionErrorKind::Node, "the release's own files could not be copied into its writable paths");
+        let mut error =
+            fail(ActionErrorKind::Node, "the release's own files could not be copied into its writable paths");
         error.log_tail = String::from_utf8_lossy(&said).lines().rev().take(30).map(str::to_owned).collect();
         error.log_tail.reverse();
         return Err(error);

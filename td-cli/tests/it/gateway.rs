@@ -149,6 +149,6 @@ fn tls() -> (ServerConfig, String) {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let mut config =
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     (config, ca_certificate.pem())
 }

@@ -171,7 +171,11 @@ async fn write_events(recorder: Arc<Recorder>) {
             if Arc::strong_count(&recorder) == 1 || recorder.state.shutdown.is_cancelled() {
                 return;
             }
-            let _ = tokio::time::timeout(LOOK, recorder.wake.notified()).await;
+            tokio::select! {
+                () = recorder.wake.notified() => {}
+                () = recorder.state.shutdown.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
             continue;
         }
         let written = async {

@@ -21,6 +21,8 @@ mod secrets;
 mod submit;
 mod sweep;
 mod views;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,7 @@ pub fn start(state: &Arc<State>) {
                 return;
             }
         }
+        task.engine.set_open();
         task.tasks.spawn(recover::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });

@@ -16,6 +16,8 @@ use crate::hub::NodeRef;
 pub struct Engine {
     /// Names this gateway's data folder in leases; a later process on the same folder is the same gateway.
     pub id: Uuid,
+    /// Whether what an earlier process left was taken over: before it, a new deploy would be taken for an old one.
+    open: watch::Sender<bool>,
     /// Wakes those who follow a deploy.
     topics: Mutex<HashMap<DeployId, watch::Sender<()>>>,
     /// Stops the deploys that this process runs.
@@ -57,6 +59,7 @@ impl Engine {
         };
         Ok(Engine {
             id,
+            open: watch::channel(false).0,
             topics: Mutex::default(),
             stops: Mutex::default(),
             holds: Mutex::default(),
@@ -64,6 +67,17 @@ impl Engine {
             confirmed: Mutex::default(),
             history: Arc::default(),
         })
+    }
+
+    /// New deploys may be recorded from now on.
+    pub fn set_open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Waits until new deploys may be recorded.
+    pub async fn wait_open(&self) {
+        // Fails only when the sender is gone, which `self` holds.
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
     /// Tells followers that the deploy has new events.

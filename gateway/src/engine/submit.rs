@@ -26,6 +26,9 @@ use crate::state::State;
 /// How often a waiting deploy asks whether it may run.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How long a deploy waits for a gateway that has just started.
+const OPENING: Duration = Duration::from_secs(10);
+
 /// A source and the configuration that it is deployed with.
 pub struct Chosen {
     pub source: Source,
@@ -56,6 +59,9 @@ pub async fn submit<E: std::fmt::Display>(
         Some(app) => app,
         None => create_app(state, actor, name).await?,
     };
+    if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
+        return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
+    }
     let took = began.elapsed();
     let conn = state.db.conn().await?;
     let instance = instances::ensure_instance(&conn, app.id, &chosen.resolved.label, &chosen.cluster).await?;

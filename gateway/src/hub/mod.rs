@@ -1,5 +1,7 @@
 //! The agents that are connected, and calls to them. Nothing here decides what a node should do.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod listener;
 mod observe;
 mod session;

@@ -136,6 +136,8 @@ impl Pass<'_> {
         let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
         header.set_mode(if executable { 0o755 } else { 0o644 });
         header.set_size(0);
+        header.set_uid(0);
+        header.set_gid(0);
 
         match entry.header().entry_type() {
             tar::EntryType::Directory => {

@@ -1,0 +1,4 @@
+//! Deploys end to end on a real PostgreSQL, against an agent that keeps its world in memory.
+
+mod deploys;
+mod world;

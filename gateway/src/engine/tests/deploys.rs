@@ -1,0 +1,228 @@
+//! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
+
+use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
+use magrathea_core::names::DeployId;
+
+use super::world::{Hang, World, app};
+use crate::api::error::Code;
+use crate::engine;
+
+const APP: &str = "
+app_layer: {stack: php}
+db: {mysql: {}, memcache: 64MiB}
+storage: {writable: {uploads: {kind: shared}}}
+hooks: {release: [php migrate.php], after: [php warm.php]}
+";
+
+fn with_ttl(ttl: &str) -> String {
+    format!("{APP}proxy: {{ttl: {ttl}}}\n")
+}
+
+fn replicas(world: &World) -> Vec<u32> {
+    world.held().services.iter().filter(|(name, _)| name.contains("-web-v")).filter_map(|(_, n)| *n).collect()
+}
+
+#[tokio::test]
+async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
+    let world = World::new().await;
+    let first = world.deploy(APP).await;
+    assert_eq!(first.failure, None);
+    assert_eq!(first.status, DeployStatus::Succeeded);
+    assert_eq!(first.urls, ["http://blog.localhost/"]);
+    assert_eq!(world.held().serving, Some(1));
+    let events = world.events(DeployId(first.id)).await;
+    let sequences: Vec<_> = events.iter().map(|e| e.sequence).collect();
+    assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>());
+    let phases: Vec<Phase> = events
+        .iter()
+        .filter_map(|e| match e.event {
+            DeployEventKind::PhaseFinished { phase, .. } => Some(phase),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(phases, Phase::ALL);
+
+    world.held().calls.clear();
+    let second = world.deploy(APP).await;
+    assert_eq!(second.release.unwrap().0, 2);
+    assert_eq!(world.held().serving, Some(2));
+    assert_eq!(replicas(&world), [2]);
+    let calls = world.held().calls.clone();
+    let expected = ["Build", "RunOnce php migrate.php", "Ensure app/web", "AwaitHealthy", "Ensure routing/route", "Drain"];
+    assert_eq!(calls.iter().take(6).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{calls:?}");
+    assert_eq!(
+        world.timeline().await,
+        [
+            "admin app.created",
+            "admin deploy.started",
+            "admin deploy.succeeded",
+            "admin deploy.started",
+            "admin deploy.succeeded"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_failure_in_any_phase_leaves_what_served_before() {
+    let world = World::new().await;
+    world.deploy(APP).await;
+    world.settles("swept", |held| held.calls.iter().any(|call| call == "Inventory")).await;
+    let cache = world.held().cache.clone();
+    for (action, phase, code) in [
+        ("Build", Phase::Build, "build_failed"),
+        ("RunOnce php migrate.php", Phase::ReleaseHook, "hook_failed"),
+        ("Ensure app/web", Phase::App, "refused"),
+        ("AwaitHealthy", Phase::Health, "unhealthy"),
+        ("Ensure proxy/cache", Phase::Proxy, "refused"),
+        ("Ensure routing/route", Phase::Routing, "refused"),
+    ] {
+        world.held().fail.insert(action.to_owned());
+        let deploy = world.deploy(&with_ttl("1m")).await;
+        let failure = deploy.failure.unwrap_or_else(|| panic!("{action}: no failure"));
+        assert_eq!((failure.phase, failure.code.as_str()), (phase, code), "{action}");
+        assert_eq!(failure.log_tail, ["last words"]);
+        assert_eq!(deploy.status, DeployStatus::Failed);
+        assert_eq!(replicas(&world), [1], "{action}");
+        assert_eq!(world.held().serving, Some(1), "{action}");
+        assert_eq!(world.held().cache, cache, "{action}");
+        assert_eq!(world.held().images.len(), 1, "{action}: the failed image is gone");
+    }
+    assert_eq!(world.deploy(APP).await.status, DeployStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn a_gateway_killed_anywhere_leaves_the_old_or_the_new_release() {
+    let mut world = World::new().await;
+    world.deploy(APP).await;
+    let (mut serving, mut cache) = (1, world.held().cache.clone());
+    for (action, hang, survives) in [
+        ("Build", Hang::Before, false),
+        ("Build", Hang::After, false),
+        ("RunOnce php migrate.php", Hang::After, false),
+        ("Ensure app/web", Hang::Before, false),
+        ("Ensure app/web", Hang::After, false),
+        ("AwaitHealthy", Hang::Before, false),
+        ("Ensure proxy/cache", Hang::After, false),
+        ("Ensure routing/route", Hang::Before, false),
+        ("Ensure routing/route", Hang::After, true),
+        ("Drain", Hang::Before, true),
+        ("Remove app/web", Hang::After, true),
+        ("RunOnce php warm.php", Hang::Before, true),
+    ] {
+        // Nodes are reconciled when a gateway starts; the hanging action is to be the deploy's.
+        world.quiet().await;
+        let ttl = format!("{}m", world.held().calls.len() + 1);
+        world.held().hang = Some((action.to_owned(), hang));
+        let deploy = world.submit(&with_ttl(&ttl), SourceInfo::default()).await.unwrap();
+        let reached = world.reached.clone();
+        tokio::time::timeout(std::time::Duration::from_secs(10), reached.notified()).await.expect(action);
+        world.restart().await;
+        let ended = world.finished(DeployId(deploy.id)).await;
+        let what = format!("{action} {hang:?}: {:?}", ended.failure);
+        if survives {
+            serving = ended.release.unwrap().0;
+            assert_eq!(ended.status, DeployStatus::Succeeded, "{what}");
+        } else {
+            assert_eq!(ended.failure.map(|failure| failure.code).as_deref(), Some("interrupted"), "{what}");
+        }
+        assert_eq!(world.held().serving, Some(serving), "{what}");
+        world.settles(&what, |held| held.services.values().flatten().eq([&serving])).await;
+        let now = world.held().cache.clone();
+        assert_eq!(now != cache, survives, "{what}: the cache is as it was, or the new release's");
+        cache = now;
+        let last = world.timeline().await.pop().unwrap();
+        assert!(last.starts_with(if survives { "gateway deploy.succeeded" } else { "gateway deploy.failed" }), "{last}");
+    }
+    assert_eq!(world.deploy(APP).await.status, DeployStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn one_deploy_at_a_time_others_are_refused_or_wait() {
+    let world = World::new().await;
+    world.held().hang = Some(("Build".to_owned(), Hang::Before));
+    let first = world.submit(APP, SourceInfo::default()).await.unwrap();
+    world.reached.notified().await;
+    world.held().hang = None;
+    let refused = world.submit(APP, SourceInfo::default()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Locked);
+    assert!(refused.message.contains(&first.id.to_string()) && refused.message.contains("admin"), "{refused}");
+    let waiting = world.submit(APP, SourceInfo { wait: Some(10), ..Default::default() }).await.unwrap();
+    assert_eq!(waiting.status, DeployStatus::Waiting);
+    engine::cancel(world.state(), &world.test.admin, DeployId(first.id)).await.unwrap();
+    assert_eq!(world.finished(DeployId(first.id)).await.status, DeployStatus::Cancelled);
+    assert_eq!(world.finished(DeployId(waiting.id)).await.status, DeployStatus::Succeeded);
+    let late = engine::cancel(world.state(), &world.test.admin, DeployId(waiting.id)).await.unwrap_err();
+    assert_eq!(late.code, Code::NotCancellable);
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_key_joins_the_first_try() {
+    let world = World::new().await;
+    let info = SourceInfo { idempotency_key: Some("k1".into()), ..Default::default() };
+    let first = world.submit(APP, info.clone()).await.unwrap();
+    let again = world.submit(APP, info.clone()).await.unwrap();
+    assert_eq!(first.id, again.id);
+    world.finished(DeployId(first.id)).await;
+    assert_eq!(world.submit(APP, info).await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn what_a_label_lacks_is_told_before_anything_is_recorded() {
+    let world = World::new().await;
+    for (manifest, info, code) in [
+        ("app_layer: {replicas: many}", SourceInfo::default(), Code::ManifestInvalid),
+        ("labels: {a: {}, b: {}}", SourceInfo::default(), Code::LabelUnknown),
+        ("labels: {a: {}, b: {}}", SourceInfo { label: Some("c".into()), ..Default::default() }, Code::LabelUnknown),
+        ("labels: {a: {cluster: mars}}", SourceInfo::default(), Code::ClusterUnknown),
+    ] {
+        assert_eq!(world.submit(manifest, info).await.unwrap_err().code, code, "{manifest}");
+    }
+    assert!(world.timeline().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_app_is_destroyed_with_all_that_it_had() {
+    let world = World::new().await;
+    world.deploy(APP).await;
+    assert_eq!(world.held().databases.len(), 1);
+    world.held().fail.insert("Remove db/mysql".to_owned());
+    let interrupted = engine::destroy_app(world.state(), &world.test.admin, &app()).await;
+    assert!(interrupted.is_err());
+    engine::destroy_app(world.state(), &world.test.admin, &app()).await.unwrap();
+    assert!(world.held().databases.is_empty());
+    assert_eq!(world.held().serving, None);
+    world.settles("nothing is left", |held| {
+        held.images.is_empty() && !held.services.keys().any(|name| name.contains("-web-") || name.contains("-memcached"))
+    })
+    .await;
+    assert_eq!(world.timeline().await.split_off(3), ["admin instance.destroyed", "admin app.destroyed"]);
+    assert_eq!(world.deploy(APP).await.release.unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_empty_is_laid_again() {
+    let mut world = World::new().await;
+    world.deploy(APP).await;
+    {
+        let mut held = world.held();
+        held.services.clear();
+        held.serving = None;
+    }
+    world.connect();
+    world.settles("laid again", |held| held.serving == Some(1)).await;
+    assert_eq!(replicas(&world), [1]);
+}
+
+#[tokio::test]
+async fn a_preview_changes_nothing() {
+    let world = World::new().await;
+    world.state().engine.wait_ready(&[super::world::node()]).await;
+    let body = || futures_util::stream::iter([Ok::<_, String>(super::world::archive(&[("index.php", "x")]))]);
+    let before = world.held().calls.len();
+    let preview = engine::preview(world.state(), &app(), SourceInfo::default(), body()).await.unwrap();
+    assert_eq!((preview.buildpack.as_str(), preview.label.as_str()), ("php", "default"));
+    assert!(preview.changes.iter().any(|change| change.key == "routing/route"));
+    assert!(!preview.values.is_empty() && !preview.rendered.is_empty());
+    assert!(world.held().calls[before..].iter().all(|call| !call.starts_with("Build") && !call.contains("app/")));
+    assert!(world.timeline().await.is_empty());
+}

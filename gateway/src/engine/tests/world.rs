@@ -1,0 +1,297 @@
+//! A cluster of one node in memory, and what tests do with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, SourceInfo};
+use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
+use magrathea_core::plan::Spec;
+use magrathea_core::wire::*;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::api::error::ApiError;
+use crate::engine;
+use crate::hub::NodeRef;
+use crate::hub::fake::FakeAgent;
+use crate::state::State;
+use crate::testing::{self, TestState};
+
+/// What the node holds.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub services: BTreeMap<String, Option<u32>>,
+    pub images: BTreeMap<String, BTreeMap<String, String>>,
+    pub serving: Option<u32>,
+    /// The text of the cache.
+    pub cache: Option<String>,
+    pub databases: BTreeSet<String>,
+    /// Each action in order, as in `Ensure app/web` or `Build`.
+    pub calls: Vec<String>,
+    /// Actions that fail, once each.
+    pub fail: BTreeSet<String>,
+    /// An action that does not end until told, before its effect or after it.
+    pub hang: Option<(String, Hang)>,
+    built: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hang {
+    Before,
+    After,
+}
+
+pub struct World {
+    pub test: TestState,
+    pub held: Arc<Mutex<Held>>,
+    /// Told when the hanging action is reached.
+    pub reached: Arc<Notify>,
+    agent: Option<FakeAgent>,
+}
+
+pub fn node() -> NodeRef {
+    NodeRef { cluster: "local".parse().unwrap(), node: "node1".parse().unwrap() }
+}
+
+pub fn app() -> AppName {
+    "blog".parse().unwrap()
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let test = testing::state().await;
+        let mut world = World { test, held: Arc::default(), reached: Arc::default(), agent: None };
+        engine::start(world.state());
+        world.connect();
+        world
+    }
+
+    pub fn state(&self) -> &Arc<State> {
+        &self.test.state
+    }
+
+    pub fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap()
+    }
+
+    pub fn connect(&mut self) {
+        let names = [
+            "base", "router", "varnish", "nginx", "mariadb", "memcached", "static", "php", "php-build", "tomcat",
+            "tomcat-build",
+        ];
+        let report = NodeReport {
+            instance_gateway: Some("172.18.0.1".parse().unwrap()),
+            images: names.iter().map(|name| ((*name).to_owned(), format!("sha256:{name:0>64}"))).collect(),
+            ..Default::default()
+        };
+        let (held, reached, given) = (Arc::clone(&self.held), Arc::clone(&self.reached), report.clone());
+        let serve: crate::hub::fake::Serve = Arc::new(move |action| {
+            let (held, reached, report) = (Arc::clone(&held), Arc::clone(&reached), given.clone());
+            Box::pin(async move {
+                let name = name_of(&action);
+                let hang = {
+                    let mut held = held.lock().unwrap();
+                    held.calls.push(name.clone());
+                    if held.fail.remove(&name) {
+                        return Err(error(&action));
+                    }
+                    held.hang.clone().filter(|(hanging, _)| *hanging == name).map(|(_, hang)| hang)
+                };
+                if hang == Some(Hang::Before) {
+                    reached.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                let reply = act(&mut held.lock().unwrap(), action, report);
+                if hang == Some(Hang::After) {
+                    reached.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Ok(reply)
+            })
+        });
+        self.agent = Some(FakeAgent::connect(&self.test.state.hub, &node(), report, serve));
+    }
+
+    /// Kills the gateway, as far as it can be done in one process: all its tasks end where they are. Then starts it.
+    pub async fn restart(&mut self) {
+        self.test.state.shutdown.cancel();
+        self.agent = None;
+        self.test.state.tasks.close();
+        tokio::time::timeout(Duration::from_secs(5), self.test.state.tasks.wait()).await.unwrap();
+        self.held().hang = None;
+        self.test.reopen();
+        engine::start(&self.test.state);
+        self.connect();
+    }
+
+    pub async fn submit(&self, manifest: &str, info: SourceInfo) -> Result<DeployInfo, ApiError> {
+        let body = archive(&[("magrathea.yml", manifest), ("index.php", "<?php echo 1;")]);
+        let body = futures_util::stream::iter([Ok::<_, String>(body)]);
+        let info = SourceInfo { create: true, ..info };
+        engine::submit(self.state(), &self.test.admin, &app(), info, body).await
+    }
+
+    /// Deploys and waits for the end.
+    pub async fn deploy(&self, manifest: &str) -> DeployInfo {
+        let deploy = self.submit(manifest, SourceInfo::default()).await.unwrap();
+        self.finished(DeployId(deploy.id)).await
+    }
+
+    pub async fn finished(&self, id: DeployId) -> DeployInfo {
+        match self.events(id).await.pop().unwrap().event {
+            DeployEventKind::Finished { deploy } => *deploy,
+            other => panic!("{other:?} is not the end"),
+        }
+    }
+
+    pub async fn events(&self, id: DeployId) -> Vec<DeployEvent> {
+        let events = engine::follow(Arc::clone(self.state()), id, 0).collect();
+        tokio::time::timeout(Duration::from_secs(20), events).await.expect("the deploy does not end")
+    }
+
+    /// Waits until the node holds what it should.
+    pub async fn settles(&self, what: &str, check: impl Fn(&Held) -> bool) {
+        for _ in 0..400 {
+            if check(&self.held()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: {:#?}", self.held());
+    }
+
+    /// Waits until nobody asks the node for anything any more.
+    pub async fn quiet(&self) {
+        let mut before = usize::MAX;
+        loop {
+            let now = self.held().calls.len();
+            if now == before {
+                return;
+            }
+            before = now;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    pub async fn timeline(&self) -> Vec<String> {
+        let conn = self.state().db.conn().await.unwrap();
+        let entries = crate::db::timeline::list(&conn, None, 50).await.unwrap();
+        entries.into_iter().rev().map(|entry| format!("{} {}", entry.actor, entry.action)).collect()
+    }
+}
+
+fn name_of(action: &Action) -> String {
+    match action {
+        Action::Ensure(ensure) => format!("Ensure {}", ensure.resource.key),
+        Action::Remove(remove) => format!("Remove {}", remove.resource.key),
+        Action::RunOnce(run) => format!("RunOnce {}", run.command),
+        other => other.name().to_owned(),
+    }
+}
+
+fn error(action: &Action) -> ActionError {
+    let kind = match action {
+        Action::Build(_) => ActionErrorKind::CommandFailed,
+        Action::AwaitHealthy(_) => ActionErrorKind::Unhealthy,
+        Action::RunOnce(_) => ActionErrorKind::CommandFailed,
+        Action::Ensure(_) => ActionErrorKind::Refused,
+        _ => ActionErrorKind::Node,
+    };
+    ActionError { kind, message: "as the test wants it".into(), hint: None, log_tail: vec!["last words".into()] }
+}
+
+fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
+    match action {
+        Action::Report(_) => json!(report),
+        Action::Join(_) => json!(Joined { created: false, instance_gateway: "172.18.0.1".parse().unwrap() }),
+        Action::Ensure(ensure) => {
+            let mut serving = None;
+            match &ensure.resource.spec {
+                Spec::Service(service) => {
+                    let release = service.name.rsplit_once("-v").and_then(|(_, n)| n.parse().ok());
+                    held.services.insert(service.name.clone(), release);
+                }
+                Spec::Cache(cache) => held.cache = Some(cache.text.clone()),
+                Spec::Database(database) => {
+                    let password = &ensure.secrets["DB_PASSWORD"];
+                    assert_eq!(password.len(), 32);
+                    held.databases.insert(database.name.clone());
+                }
+                Spec::Route(route) => {
+                    assert!(held.services.contains_key(&route.service), "routed to a service that is not there");
+                    held.serving = Some(route.release.0);
+                    serving = Some(Serving { release: Some(route.release), replicas: Vec::new() });
+                }
+                _ => {}
+            }
+            json!(Ensured { changed: true, serving })
+        }
+        Action::Remove(remove) => {
+            match &remove.resource.spec {
+                Spec::Service(service) => {
+                    held.services.remove(&service.name);
+                }
+                Spec::Cache(_) => held.cache = None,
+                Spec::Route(_) => held.serving = None,
+                Spec::Database(database) if remove.data == DataFate::Destroy => {
+                    held.databases.remove(&database.name);
+                }
+                _ => {}
+            }
+            json!(Removed { changed: true })
+        }
+        Action::Build(build) => {
+            held.built += 1;
+            let image = format!("sha256:{:0>64}", format!("b{}", held.built));
+            held.images.insert(image.clone(), build.labels);
+            json!(Built { image, size: 1000 })
+        }
+        Action::AwaitHealthy(_) => json!(Healthy { replicas: Vec::new() }),
+        Action::Drain(_) => json!(Drained { cut: 0 }),
+        Action::RunOnce(_) => json!(RanOnce { exit_code: 0 }),
+        Action::Inventory(_) => {
+            let service = |(name, release): (&String, &Option<u32>)| HeldService {
+                name: name.clone(),
+                slug: name.split('-').next().filter(|slug| slug.len() == 13).map(str::to_owned),
+                release: release.map(ReleaseNumber),
+                running: 1,
+                wanted: 1,
+            };
+            let image = |(id, labels): (&String, &BTreeMap<String, String>)| HeldImage {
+                id: id.clone(),
+                labels: labels.clone(),
+                size: 1,
+            };
+            let (services, images) = (held.services.iter().map(service), held.images.iter().map(image));
+            json!(Holdings { services: services.collect(), images: images.collect() })
+        }
+        Action::Prune(prune) => {
+            for name in &prune.services {
+                held.services.remove(name);
+            }
+            for id in &prune.images {
+                held.images.remove(id);
+            }
+            let removed = prune.services.into_iter().chain(prune.images).collect();
+            json!(Pruned { removed, left: BTreeMap::new() })
+        }
+        Action::ReadServing(_) => {
+            json!(Serving { release: held.serving.map(ReleaseNumber), replicas: Vec::new() })
+        }
+        Action::Shutdown(_) => json!(Removed { changed: true }),
+    }
+}
+
+pub fn archive(files: &[(&str, &str)]) -> Bytes {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap().into()
+}

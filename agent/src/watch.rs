@@ -110,11 +110,11 @@ async fn join(agent: &NodeAgent, event: &ContainerEvent) {
     loop {
         let address = address_of(&agent.engine, event).await;
         let Ok(address) = address else { return };
-        if let Some(address) = address.map(|ip| SocketAddr::new(ip, port)) {
-            if tokio::net::TcpStream::connect(address).await.is_ok() || tokio::time::Instant::now() > give_up {
-                agent.router.joined(event.service.clone(), event.container.clone(), address).await;
-                return;
-            }
+        if let Some(address) = address.map(|ip| SocketAddr::new(ip, port))
+            && (tokio::net::TcpStream::connect(address).await.is_ok() || tokio::time::Instant::now() > give_up)
+        {
+            agent.router.joined(event.service.clone(), event.container.clone(), address).await;
+            return;
         }
         tokio::time::sleep(LISTEN_POLL).await;
     }

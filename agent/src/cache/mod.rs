@@ -36,9 +36,8 @@ impl Caches {
             ProxyKind::None => return Err(internal("a cache without a program")),
         };
         folders::store(&self.file(&spec.slug), spec)?;
-        match held.filter(|held| held.proxy != spec.proxy) {
-            Some(held) => drop(self.take_away(&held).await?),
-            None => {}
+        if let Some(held) = held.filter(|held| held.proxy != spec.proxy) {
+            self.take_away(&held).await?;
         }
         Ok(changed)
     }

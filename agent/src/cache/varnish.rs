@@ -25,11 +25,9 @@ pub async fn ensure(caches: &Caches, spec: &CacheSpec) -> Outcome<bool> {
     let known = loaded.iter().any(|l| l.name == name);
     let file = caches.folders.node(NodeFolder::Varnish).join(format!("{name}.vcl"));
     folders::write_file(&file, spec.text.as_bytes(), 0o644)?;
-    if !known {
-        if let Err(said) = admin.tell(&["vcl.load", &name, &format!("{FOLDER}/{name}.vcl")]).await? {
-            folders::remove_file(&file)?;
-            return Err(refused(format!("varnishd refuses the cache's configuration: {said}")));
-        }
+    if !known && let Err(said) = admin.tell(&["vcl.load", &name, &format!("{FOLDER}/{name}.vcl")]).await? {
+        folders::remove_file(&file)?;
+        return Err(refused(format!("varnishd refuses the cache's configuration: {said}")));
     }
     admin.must(&["vcl.label", &label, &name]).await?;
     let mut specs = caches.specs(ProxyKind::Varnish);

@@ -79,7 +79,7 @@ impl Engine {
 
     /// The names of this installation's networks.
     pub async fn list_networks(&self) -> Outcome<Vec<String>> {
-        let options = ListNetworksOptions { filters: Some(self.own(&[])), ..ListNetworksOptions::default() };
+        let options = ListNetworksOptions { filters: Some(self.own(&[])) };
         let networks = self.docker.list_networks(Some(options)).await.doing(|| "listing networks".into())?;
         Ok(networks.into_iter().filter_map(|n| n.name).collect())
     }

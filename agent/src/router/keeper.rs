@@ -267,10 +267,10 @@ impl Keeper {
 
     /// Puts the files back to what the router runs, after a change was refused.
     async fn restore(&self) {
-        if self.spec.is_some() {
-            if let Err(error) = self.apply().await {
-                tracing::error!(%error, "the router's files could not be put back");
-            }
+        if self.spec.is_some()
+            && let Err(error) = self.apply().await
+        {
+            tracing::error!(%error, "the router's files could not be put back");
         }
     }
 

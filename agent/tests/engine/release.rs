@@ -113,23 +113,22 @@ async fn a_release_replaces_another_without_a_failed_request() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let (failed, answered) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let load: Vec<_> = (0..4)
-        .map(|_| {
-            let (stop, failed, answered) = (stop.clone(), failed.clone(), answered.clone());
-            tokio::task::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    match get("app.test").await {
-                        Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
-                        Err(error) => {
-                            println!("failed: {error}");
-                            failed.fetch_add(1, Ordering::Relaxed)
-                        }
-                    };
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            })
-        })
-        .collect();
+    let mut load = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (stop, failed, answered) = (stop.clone(), failed.clone(), answered.clone());
+        load.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                match get("app.test").await {
+                    Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        println!("failed: {error}");
+                        failed.fetch_add(1, Ordering::Relaxed)
+                    }
+                };
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
     // The last one changes the backend's text too, and so needs a reload.
     for (release, backend) in [
         (2, BACKEND),
@@ -156,9 +155,7 @@ async fn a_release_replaces_another_without_a_failed_request() {
         );
     }
     stop.store(true, Ordering::Relaxed);
-    for task in load {
-        task.await.unwrap();
-    }
+    load.join_all().await;
     println!("{} answered", answered.load(Ordering::Relaxed));
     assert_eq!(failed.load(Ordering::Relaxed), 0);
 

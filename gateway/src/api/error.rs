@@ -135,10 +135,10 @@ impl From<anyhow::Error> for ApiError {
 
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
-        match error {
-            DbError::Pool(_) => ApiError::new(Code::StoreUnavailable, "the database cannot be reached; try again soon")
-                .with_cause(error),
-            error => ApiError::internal(error),
+        if error.is_unavailable() {
+            let message = "the database cannot be reached; try again soon";
+            return ApiError::new(Code::StoreUnavailable, message).with_cause(error);
         }
+        ApiError::internal(error)
     }
 }

@@ -96,3 +96,31 @@ impl ResponseForPanic for Panicked {
         ApiError::internal(anyhow::anyhow!("panic: {what}")).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn boom() {
+        panic!("boom: hunter2");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_tells_nothing() {
+        let router = Router::new()
+            .route("/", get(boom))
+            .layer(CatchPanicLayer::custom(Panicked))
+            .layer(axum::middleware::from_fn(finish));
+        let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body.code, "internal");
+        assert!(!body.message.contains("hunter2"));
+    }
+}

@@ -35,6 +35,7 @@ impl Bucket {
 impl Throttle {
     /// Counts a failure; false when the address has had too many.
     pub fn fail(&self, address: IpAddr, now: Instant) -> bool {
+        let address = address.to_canonical();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&address) {
             buckets.retain(|_, bucket| bucket.at(now) < BURST / 2.0);
@@ -42,7 +43,7 @@ impl Throttle {
                 return false;
             }
         }
-        let bucket = buckets.entry(address.to_canonical()).or_insert(Bucket { left: BURST, at: now });
+        let bucket = buckets.entry(address).or_insert(Bucket { left: BURST, at: now });
         let left = bucket.at(now);
         let allowed = left >= 1.0;
         *bucket = Bucket { left: if allowed { left - 1.0 } else { left }, at: now };

@@ -19,6 +19,7 @@ mod tests;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::error::SqlState;
 
 #[cfg(test)]
 pub use self::migrate::fingerprint;
@@ -67,6 +68,18 @@ impl DbError {
         match self {
             DbError::Query(error) => error.as_db_error().and_then(|e| e.constraint()) == Some(constraint),
             _ => false,
+        }
+    }
+
+    /// Whether the server is away, which passes, rather than the query wrong.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            DbError::Pool(_) => true,
+            DbError::Query(error) => {
+                let stopping = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+                error.is_closed() || error.code().is_some_and(|code| stopping.contains(code))
+            }
+            DbError::Value { .. } => false,
         }
     }
 

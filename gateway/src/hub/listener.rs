@@ -30,6 +30,9 @@ const WRITE: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(16);
 
+/// How old a node's report may become.
+const REFRESH: Duration = Duration::from_secs(60);
+
 /// The routes of the agent listener.
 pub fn router(state: Arc<State>) -> Router {
     Router::new()
@@ -105,6 +108,7 @@ async fn serve(state: Arc<State>, node: NodeRef, mut socket: WebSocket) {
     let reason = tokio::select! {
         reason = write(sink, frames) => reason,
         reason = read(&state, &node, &session, stream) => reason,
+        reason = keep_fresh(&state, &node) => reason,
         () = session.closed() => "the connection was given up",
         () = state.shutdown.cancelled() => "the gateway ends",
     };
@@ -151,6 +155,17 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiv
             Ok(Ok(())) => {}
             Ok(Err(_)) => return "the connection broke",
             Err(_) => return "the agent does not read",
+        }
+    }
+}
+
+/// Asks for a report and notes that the node is there, now and then. Never ends.
+async fn keep_fresh(state: &State, node: &NodeRef) -> &'static str {
+    loop {
+        observe::touch(state, node).await;
+        tokio::time::sleep(REFRESH).await;
+        if let Err(error) = state.hub.refresh(node).await {
+            tracing::debug!(%node, %error, "no new report");
         }
     }
 }

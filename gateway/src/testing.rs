@@ -1,7 +1,7 @@
 //! What tests share: a real PostgreSQL with a database per test, and a running gateway on it.
 //!
-//! All test processes of a machine's user share one server, below the temporary folder. Each holds a shared lock while it runs; a
-//! watchdog stops the server and removes it once nobody has held the lock for a moment.
+//! All test processes of a user share one server, below the temporary folder. Each holds a shared lock while it runs;
+//! a watchdog stops the server and removes it once nobody has held the lock for a moment.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -126,7 +126,7 @@ pub struct TestState {
     pub state: Arc<State>,
     /// The first administrator.
     pub admin: Actor,
-    /// His token.
+    /// The administrator's token.
     pub token: String,
     pub clusters: watch::Sender<Arc<Clusters>>,
     pub folder: tempfile::TempDir,

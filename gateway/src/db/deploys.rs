@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployFailure, DeployInfo, DeployStatus, Phase, SourceInfo};
-use magrathea_core::names::{AppId, AppName, ClusterName, DeployId, InstanceId, LabelName, ReleaseNumber};
+use magrathea_core::names::{AppId, DeployId, InstanceId, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use magrathea_core::wire::Serving;
 use serde::Serialize;
@@ -16,12 +16,10 @@ use super::{Client, DbError, Row};
 /// How long a gateway that runs a deploy may be silent before another takes over, in seconds.
 const LEASE: &str = "30 seconds";
 
-/// A deploy as stored, with the names of what it is about.
+/// A deploy as stored.
 #[derive(Debug, Clone)]
 pub struct Deploy {
     pub info: DeployInfo,
-    pub app: AppId,
-    pub cluster: ClusterName,
     pub committed: bool,
     pub image: Option<String>,
 }
@@ -64,11 +62,10 @@ pub(super) fn number_out(number: i32) -> ReleaseNumber {
 }
 
 const COLUMNS: &str = "d.id, a.name, i.label, i.cluster, d.instance, d.status, d.phase, d.release, d.urls, d.serving, \
-    d.failure, d.actor, d.created, d.finished, a.id, d.committed, d.image";
+    d.failure, d.actor, d.created, d.finished, d.committed, d.image";
 const TABLES: &str = "deploys d JOIN instances i ON i.id = d.instance JOIN apps a ON a.id = i.app";
 
 fn deploy(row: &Row) -> Result<Deploy, DbError> {
-    let cluster: String = row.try_get(3)?;
     let urls: Json<Vec<String>> = row.try_get(8)?;
     let serving: Option<Json<Serving>> = row.try_get(9)?;
     let failure: Option<Json<DeployFailure>> = row.try_get(10)?;
@@ -78,7 +75,7 @@ fn deploy(row: &Row) -> Result<Deploy, DbError> {
             id: row.try_get(0)?,
             app: row.try_get(1)?,
             label: row.try_get(2)?,
-            cluster: cluster.clone(),
+            cluster: row.try_get(3)?,
             instance: row.try_get(4)?,
             status: parse("deploys.status", row.try_get(5)?)?,
             phase: parse("deploys.phase", row.try_get(6)?)?,
@@ -90,20 +87,12 @@ fn deploy(row: &Row) -> Result<Deploy, DbError> {
             created: row.try_get(12)?,
             finished: row.try_get(13)?,
         },
-        app: AppId(row.try_get(14)?),
-        cluster: cluster.parse().map_err(|e| DbError::value("instances.cluster", e))?,
-        committed: row.try_get(15)?,
-        image: row.try_get(16)?,
+        committed: row.try_get(14)?,
+        image: row.try_get(15)?,
     })
 }
 
 impl Deploy {
-    /// The names of the instance, checked.
-    pub fn names(&self) -> Result<(AppName, LabelName), DbError> {
-        let app = self.info.app.parse().map_err(|e| DbError::value("apps.name", e))?;
-        let label = self.info.label.parse().map_err(|e| DbError::value("instances.label", e))?;
-        Ok((app, label))
-    }
     pub fn id(&self) -> DeployId {
         DeployId(self.info.id)
     }
@@ -185,13 +174,17 @@ pub async fn list_unfinished(client: &impl Client, limit: i64) -> Result<Vec<Dep
 
 /// Takes over what nobody runs any more: deploys whose lease ran out, and with `previous` those of an earlier
 /// process of this gateway, which is known to be gone.
-pub async fn claim_orphans(client: &impl Client, gateway: Uuid, previous: bool) -> Result<Vec<DeployId>, DbError> {
+pub async fn claim_orphans(
+    client: &impl Client,
+    gateway: Uuid,
+    previous: bool,
+) -> Result<Vec<(DeployId, InstanceId)>, DbError> {
     let sql = format!(
         "UPDATE deploys SET gateway = $1, lease = now() + interval '{LEASE}'
-         WHERE status IN ('waiting', 'running') AND (lease < now() OR $2 AND gateway = $1) RETURNING id"
+         WHERE status IN ('waiting', 'running') AND (lease < now() OR $2 AND gateway = $1) RETURNING id, instance"
     );
     let rows = client.query(&sql, &[&gateway, &previous]).await?;
-    rows.iter().map(|row| Ok(DeployId(row.try_get(0)?))).collect()
+    rows.iter().map(|row| Ok((DeployId(row.try_get(0)?), InstanceId(row.try_get(1)?)))).collect()
 }
 
 /// What a heartbeat learns.

@@ -26,10 +26,7 @@ pub async fn insert_plan(
     let statement = client.prepare_cached(sql).await?;
     let number = number_in(release);
     client
-        .execute(
-            &statement,
-            &[&instance.0, &generation(plan), &number, &plan.parent, &plan.hash(), &Json(plan)],
-        )
+        .execute(&statement, &[&instance.0, &generation(plan), &number, &plan.parent, &plan.hash(), &Json(plan)])
         .await?;
     Ok(())
 }
@@ -75,9 +72,7 @@ pub async fn load_newest_plan(client: &impl Client, instance: InstanceId) -> Res
 /// Stores a cluster's plan.
 pub async fn insert_cluster_plan(client: &impl Client, cluster: &ClusterName, plan: &Plan) -> Result<(), DbError> {
     let sql = "INSERT INTO cluster_plans (cluster, generation, parent, hash, body) VALUES ($1, $2, $3, $4, $5)";
-    client
-        .execute(sql, &[&cluster.as_str(), &generation(plan), &plan.parent, &plan.hash(), &Json(plan)])
-        .await?;
+    client.execute(sql, &[&cluster.as_str(), &generation(plan), &plan.parent, &plan.hash(), &Json(plan)]).await?;
     Ok(())
 }
 

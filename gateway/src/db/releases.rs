@@ -24,26 +24,6 @@ pub struct NewRelease<'a> {
     pub author: Option<&'a str>,
 }
 
-/// How far a release came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReleaseState {
-    /// It has served, and can be rolled back to.
-    Served,
-    Failed,
-    /// Its image is gone.
-    Pruned,
-}
-
-impl ReleaseState {
-    fn as_str(self) -> &'static str {
-        match self {
-            ReleaseState::Served => "served",
-            ReleaseState::Failed => "failed",
-            ReleaseState::Pruned => "pruned",
-        }
-    }
-}
-
 /// What an instance serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServingRow {
@@ -83,14 +63,10 @@ pub async fn insert_release(client: &impl Client, new: &NewRelease<'_>) -> Resul
     Ok(())
 }
 
-pub async fn set_state(
-    client: &impl Client,
-    instance: InstanceId,
-    number: ReleaseNumber,
-    state: ReleaseState,
-) -> Result<(), DbError> {
-    let sql = "UPDATE releases SET state = $3 WHERE instance = $1 AND number = $2";
-    client.execute(sql, &[&instance.0, &number_in(number), &state.as_str()]).await?;
+/// Notes that a release never served.
+pub async fn mark_failed(client: &impl Client, instance: InstanceId, number: ReleaseNumber) -> Result<(), DbError> {
+    let sql = "UPDATE releases SET state = 'failed' WHERE instance = $1 AND number = $2 AND state = 'made'";
+    client.execute(sql, &[&instance.0, &number_in(number)]).await?;
     Ok(())
 }
 

@@ -78,7 +78,8 @@ async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Resul
     for resource in laid(state, instance).await?.iter().rev() {
         applier.remove(resource, DataFate::Destroy).await.map_err(into_api)?;
     }
-    let message = format!("{} ({}) on {} was destroyed with its data", instance.app_name, instance.label, instance.cluster);
+    let message =
+        format!("{} ({}) on {} was destroyed with its data", instance.app_name, instance.label, instance.cluster);
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await.map_err(DbError::from)?;
     releases::forget_instance(&tx, instance.id).await?;

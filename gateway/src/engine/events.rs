@@ -48,8 +48,7 @@ impl Recorder {
     /// Goes on after the deploy's last event. Its writer ends when the recorder is dropped and all is written.
     pub async fn open(state: &Arc<State>, id: DeployId, phase: Phase) -> Result<Arc<Self>, DbError> {
         let last = deploys::last_event(&state.db.conn().await?, id).await?;
-        let inner =
-            Inner { last, pending: Vec::new(), phase, since: Instant::now(), lines: 0, tail: VecDeque::new() };
+        let inner = Inner { last, pending: Vec::new(), phase, since: Instant::now(), lines: 0, tail: VecDeque::new() };
         let recorder = Arc::new(Recorder {
             state: Arc::clone(state),
             id,
@@ -178,9 +177,7 @@ async fn write_events(recorder: Arc<Recorder>) {
             }
             continue;
         }
-        let written = async {
-            deploys::insert_events(&recorder.state.db.conn().await?, recorder.id, &pending).await
-        };
+        let written = async { deploys::insert_events(&recorder.state.db.conn().await?, recorder.id, &pending).await };
         match written.await {
             Ok(()) => {
                 retry = false;

@@ -99,7 +99,8 @@ mod tests {
     use magrathea_core::plan::{CacheSpec, Resource, Spec, Subject};
 
     fn plan(text: &str) -> Plan {
-        let spec = CacheSpec { slug: "i1".into(), proxy: magrathea_core::manifest::ProxyKind::Varnish, text: text.into() };
+        let spec =
+            CacheSpec { slug: "i1".into(), proxy: magrathea_core::manifest::ProxyKind::Varnish, text: text.into() };
         let resource = Resource { layer: Layer::Proxy, key: "proxy/cache".into(), spec: Spec::Cache(spec) };
         Plan::new(Subject::Cluster { cluster: "local".parse().unwrap() }, 1, None, vec![resource])
     }

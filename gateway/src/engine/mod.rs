@@ -20,9 +20,9 @@ mod runtime;
 mod secrets;
 mod submit;
 mod sweep;
-mod views;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;

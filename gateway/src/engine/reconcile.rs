@@ -21,12 +21,14 @@ use super::layout::{Part, Site, hosts_of, part_of};
 use super::secrets::load_secrets;
 use super::{history, pipeline, sweep};
 use crate::actor::GATEWAY;
-use crate::db::{deploys, instances, plans, releases};
+use crate::db::{deploys, instances, plans, releases, timeline};
 use crate::hub::{HubEvent, NodeRef};
 use crate::state::State;
 
 /// Instances that are reconciled at once.
 const AT_ONCE: usize = 4;
+/// How long replicas that start again are waited for: a deploy that would mend them waits as long.
+const HEALTHY: Duration = Duration::from_secs(15);
 /// Between tries to prepare a node: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -49,10 +51,12 @@ pub async fn watch(state: Arc<State>) {
             event = events.recv() => match event {
                 Ok(HubEvent::Connected(node)) => {
                     state.engine.set_unknown(&node);
+                    tell_later(&state, &node, "node.connected", "is connected");
                     due.push(node);
                 }
                 Ok(HubEvent::Lost(node)) => {
                     state.engine.set_unknown(&node);
+                    tell_later(&state, &node, "node.lost", "is no longer connected; what it serves goes on");
                     if let Some(task) = running.remove(&node) {
                         task.abort();
                     }
@@ -69,6 +73,19 @@ pub async fn watch(state: Arc<State>) {
     for task in running.into_values() {
         task.abort();
     }
+}
+
+/// Puts a node's coming or going on the timeline.
+fn tell_later(state: &Arc<State>, node: &NodeRef, action: &'static str, what: &str) {
+    let (task, cluster, message) = (Arc::clone(state), node.cluster.clone(), format!("node {node} {what}"));
+    state.tasks.spawn(async move {
+        let entry =
+            timeline::NewEntry { action, cluster: Some(cluster.as_str()), message: &message, ..Default::default() };
+        let appended = async { timeline::append(&task.db.conn().await?, entry).await };
+        if let Err(error) = appended.await {
+            tracing::warn!(%error, "{message}; the timeline lacks it");
+        }
+    });
 }
 
 async fn prepare_until_done(state: Arc<State>, node: NodeRef) {
@@ -187,8 +204,9 @@ async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
         applier.ensure(resource, UNHEARD).await?;
         if part_of(resource) == Part::Replicas {
             // The route is laid in any case: the router knows itself which replicas are up.
-            let awaited = pipeline::await_replicas(&applier, &site, &resolved, &[resource], &|_| {}).await;
-            if let Err(failure) = awaited {
+            let resources = [resource];
+            let awaited = pipeline::await_replicas(&applier, &site, &resolved, &resources, UNHEARD);
+            if let Ok(Err(failure)) = tokio::time::timeout(HEALTHY, awaited).await {
                 tracing::warn!(app = %site.instance.app_name, label = %site.instance.label, "{failure}");
             }
         }

@@ -39,11 +39,13 @@ pub async fn watch(state: Arc<State>) {
 }
 
 async fn claim(state: &Arc<State>, previous: bool) -> anyhow::Result<()> {
-    let conn = state.db.conn().await?;
-    for id in deploys::claim_orphans(&conn, state.engine.id, previous).await? {
-        let Some(deploy) = deploys::load_deploy(&conn, id).await? else { continue };
+    let claimed = deploys::claim_orphans(&state.db.conn().await?, state.engine.id, previous).await?;
+    for (id, instance) in claimed {
+        let hold = state.engine.hold(instance).await;
+        // It may have ended while the hold was waited for: its own task can have been late, not gone.
+        let deploy = deploys::load_deploy(&state.db.conn().await?, id).await?;
+        let Some(deploy) = deploy.filter(|deploy| !deploy.info.status.is_final()) else { continue };
         tracing::info!(deploy = %id, phase = %deploy.info.phase, "recovering a deploy");
-        let hold = state.engine.hold(deploy.instance()).await;
         let task = Arc::clone(state);
         state.tasks.spawn(async move {
             tokio::select! {

@@ -26,11 +26,14 @@ pub struct Engine {
     holds: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     /// The nodes whose shared services are as the cluster's plan says.
     ready: watch::Sender<HashSet<NodeRef>>,
-    /// What each node has confirmed since it connected: resource (subject and key) → hash with secrets.
-    confirmed: Mutex<HashMap<NodeRef, HashMap<(String, String), String>>>,
+    /// What each node has confirmed since it connected; the hashes are over resources with their secrets.
+    confirmed: Mutex<HashMap<NodeRef, Confirmed>>,
     /// One writer of the configuration history at a time.
     pub(super) history: Arc<Mutex<()>>,
 }
+
+/// Subject and key → hash.
+type Confirmed = HashMap<(String, String), String>;
 
 /// Proof that this process does nothing else to the instance.
 pub type Hold = OwnedMutexGuard<()>;

@@ -68,11 +68,7 @@ pub async fn load_secrets(
 }
 
 /// The names alone, for a preview: nothing is made, and no value is read out.
-pub async fn name_secrets(
-    state: &Arc<State>,
-    instance: &Instance,
-    sections: &Sections,
-) -> Result<Secrets, Failure> {
+pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Sections) -> Result<Secrets, Failure> {
     let conn = state.db.conn().await?;
     let mut names: Vec<String> =
         config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?.into_keys().collect();

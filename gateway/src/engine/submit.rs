@@ -14,8 +14,8 @@ use super::events::Recorder;
 use super::failure::Failure;
 use super::intake::{self, IntakeError, Source};
 use super::layout::Site;
-use super::pipeline::{self, Attempt, Job};
 use super::lease;
+use super::pipeline::{self, Attempt, Job};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::App;
@@ -250,7 +250,10 @@ async fn record(
 pub fn locked(holder: &Option<Deploy>) -> ApiError {
     let message = match holder {
         Some(Deploy { info, .. }) => {
-            format!("deploy {} of {} holds the instance since {} (phase {})", info.id, info.person, info.created, info.phase)
+            format!(
+                "deploy {} of {} holds the instance since {} (phase {})",
+                info.id, info.person, info.created, info.phase
+            )
         }
         None => "another deploy of the instance has just ended".to_owned(),
     };

@@ -28,7 +28,7 @@ pub struct Source {
 pub fn take_in(archive: impl Read, folder: &Path, limits: &Limits) -> Result<Source, IntakeError> {
     let counts = Rc::new(Counts::default());
     let compressed = Counted { inner: archive, counts: counts.clone(), side: Side::Compressed, limits };
-    let decoder = zstd::Decoder::new(compressed).map_err(|e| read_error(e))?;
+    let decoder = zstd::Decoder::new(compressed).map_err(read_error)?;
     let unpacked = Counted { inner: decoder, counts, side: Side::Unpacked, limits };
     let mut input = tar::Archive::new(unpacked);
 
@@ -96,8 +96,8 @@ impl Pass<'_> {
         let limits = self.limits;
         let mut extended = Extended::default();
         let mut count = 0;
-        for entry in input.entries().map_err(|e| read_error(e))?.raw(true) {
-            let mut entry = entry.map_err(|e| read_error(e))?;
+        for entry in input.entries().map_err(read_error)?.raw(true) {
+            let mut entry = entry.map_err(read_error)?;
             match entry.header().entry_type() {
                 tar::EntryType::XGlobalHeader => continue,
                 tar::EntryType::GNULongName => extended.path = Some(long_name(&mut entry)?),
@@ -194,7 +194,7 @@ impl Pass<'_> {
         let is_manifest = path == magrathea_core::manifest::FILE_NAME;
         if size <= TEXT && (is_manifest || magrathea_buildpacks::wanted(&path)) {
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(|e| read_error(e))?;
+            entry.read_to_end(&mut bytes).map_err(read_error)?;
             output.append_data(&mut header, &path, bytes.as_slice()).map_err(IntakeError::Store)?;
             match String::from_utf8(bytes) {
                 Ok(text) if is_manifest => self.manifest = Some(text),
@@ -233,7 +233,7 @@ fn bounded<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Vec<u8>, IntakeErro
         return Err(IntakeError::Unreadable(format!("an extended header is larger than {EXTENDED_HEADER} bytes")));
     }
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(|e| read_error(e))?;
+    entry.read_to_end(&mut bytes).map_err(read_error)?;
     Ok(bytes)
 }
 
@@ -248,7 +248,7 @@ fn long_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Vec<u8>, IntakeEr
 fn read_pax<R: Read>(entry: &mut tar::Entry<'_, R>, extended: &mut Extended) -> Result<(), IntakeError> {
     let bytes = bounded(entry)?;
     for extension in tar::PaxExtensions::new(&bytes) {
-        let extension = extension.map_err(|e| read_error(e))?;
+        let extension = extension.map_err(read_error)?;
         match extension.key_bytes() {
             b"path" => extended.path = Some(extension.value_bytes().to_vec()),
             b"linkpath" => extended.link = Some(extension.value_bytes().to_vec()),

@@ -107,14 +107,14 @@ fn archives_are_taken_or_refused() {
     check(tar().pax("size", "9"), "extended header");
     check(tar().entry(tar::EntryType::XHeader, b"pax", b"", &[b'x'; 4096].repeat(17)), "extended header");
     let noise = |n: usize| magrathea_core::plan::hash_text(&n.to_string()).repeat(20);
-    check((0..19).fold(tar(), |tar, n| tar.file(&format!("f{n}"), &[noise(n), noise(n + 50), noise(n + 99)].concat())), "unpacked, larger than");
+    check(
+        (0..19).fold(tar(), |tar, n| tar.file(&format!("f{n}"), &[noise(n), noise(n + 50), noise(n + 99)].concat())),
+        "unpacked, larger than",
+    );
     check(tar().file("big", &"x".repeat(5000)), "larger than the limit");
     check((0..30).fold(tar(), |tar, n| tar.file(&format!("f{n}"), "")), "holds more entries than its limit of 20");
     check((0..9).fold(tar(), |tar, n| tar.file(&format!("f{n}"), &"x".repeat(4000))), "compressed more than its limit");
-    check(
-        tar().entry(tar::EntryType::Regular, b"magrathea.yml", b"", b"\xff"),
-        "UTF-8",
-    );
+    check(tar().entry(tar::EntryType::Regular, b"magrathea.yml", b"", b"\xff"), "UTF-8");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, pa
 
 /// How long a deploy waits for its cluster's nodes, which may just be coming back with the gateway.
 const NODES: Duration = Duration::from_secs(20);
+/// How long a deploy waits for the shared services of a node that is connected.
+const PREPARING: Duration = Duration::from_secs(150);
 /// Limits of a build that the manifest does not set.
 const BUILD_TIMEOUT: Span = Span(Duration::from_secs(15 * 60));
 const BUILD_MEMORY: ByteSize = ByteSize::gib(1);
@@ -50,8 +52,11 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
         recorder.warn(warning);
     }
     wait_for_nodes(attempt).await?;
-    let (ingredients, place) =
-        tokio::try_join!(gather(job.site.clone(), settle(job.resolved.clone(), &recipe), &job.blob.sha256), find_place(attempt))?;
+    refresh_images(attempt, &recipe).await;
+    let (ingredients, place) = tokio::try_join!(
+        gather(job.site.clone(), settle(job.resolved.clone(), &recipe), &job.blob.sha256),
+        find_place(attempt)
+    )?;
     let (old, place) = place;
     attempt.old = old;
     attempt.release = place.number;
@@ -84,16 +89,39 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
 }
 
 async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
-    let engine = &attempt.site.state.engine;
+    let state = &attempt.site.state;
     let nodes = attempt.site.nodes();
-    let Some(waited_for) = engine.unready(&nodes) else { return Ok(()) };
-    if tokio::time::timeout(NODES, engine.wait_ready(&nodes)).await.is_ok() {
-        return Ok(());
+    let wait = async |patience: Duration| {
+        if tokio::time::timeout(patience, state.engine.wait_ready(&nodes)).await.is_ok() {
+            return None;
+        }
+        state.engine.unready(&nodes)
+    };
+    let Some(missing) = state.engine.unready(&nodes) else { return Ok(()) };
+    attempt.recorder.warn(format!("waiting for node {missing}"));
+    let mut unready = wait(NODES).await;
+    // One that is connected is having its shared services laid, which takes a while the first time.
+    if unready.as_ref().is_some_and(|node| state.hub.is_connected(node)) {
+        unready = wait(PREPARING).await;
     }
-    let missing = engine.unready(&nodes).unwrap_or(waited_for);
-    let connected = attempt.site.state.hub.connected().contains(&missing);
-    let what = if connected { "is not ready: its shared services could not be laid" } else { "is not connected" };
+    let Some(missing) = unready else { return Ok(()) };
+    let what = match state.hub.is_connected(&missing) {
+        true => "is not ready: its shared services could not be laid; the gateway's log says why",
+        false => "is not connected",
+    };
     Err(Failure::new("node", format!("node {missing} {what}")).hint("see `td cluster info`"))
+}
+
+/// Asks nodes again that have not told of a needed image: it may have been built since they connected.
+async fn refresh_images(attempt: &Attempt, recipe: &Recipe) {
+    let hub = &attempt.site.state.hub;
+    for node in attempt.site.nodes() {
+        let images = hub.report(&node).unwrap_or_default().images;
+        if !images.contains_key(&recipe.runtime_image) || !images.contains_key(&recipe.builder_image) {
+            // A node that cannot answer fails the build with a better message.
+            let _ = hub.refresh(&node).await;
+        }
+    }
 }
 
 async fn find_place(attempt: &Attempt) -> Result<(Option<Plan>, Place), Failure> {
@@ -126,12 +154,7 @@ async fn lay_new_ground(attempt: &Attempt, draft: &Plan) -> Result<(), Failure> 
     ensure_all(attempt, &ground).await
 }
 
-async fn build(
-    job: &Job,
-    attempt: &Attempt,
-    recipe: &Recipe,
-    ingredients: &Ingredients,
-) -> Result<Built, Failure> {
+async fn build(job: &Job, attempt: &Attempt, recipe: &Recipe, ingredients: &Ingredients) -> Result<Built, Failure> {
     let image = |name: &str| {
         ingredients.images.get(name).cloned().ok_or_else(|| {
             Failure::new("node", format!("no node of cluster {} has the image {name}", job.site.instance.cluster))
@@ -205,8 +228,7 @@ async fn record(
     plans::insert_plan(&tx, instance.id, place.number, plan).await?;
     deploys::set_release(&tx, attempt.deploy, place.number, &built.image, &urls).await?;
     releases::claim_hosts(&tx, &instance.cluster, instance.id, &hosts).await?;
-    tx.commit().await.map_err(crate::db::DbError::from)?;
-    Ok(())
+    Ok(tx.commit().await.map_err(crate::db::DbError::from)?)
 }
 
 /// What a plan changes, in a few words.

@@ -143,8 +143,7 @@ pub async fn run_hooks(attempt: &Attempt, plan: &Plan, when: &str, hooks: &[Stri
 
 /// Brings a layer's ground about; tells what it came to.
 async fn ensure_layer(attempt: &Attempt, plan: &Plan, layer: Layer) -> Result<String, Failure> {
-    let ground: Vec<_> =
-        plan.resources.iter().filter(|r| r.layer == layer && part_of(r) == Part::Ground).collect();
+    let ground: Vec<_> = plan.resources.iter().filter(|r| r.layer == layer && part_of(r) == Part::Ground).collect();
     ensure_all(attempt, &ground).await?;
     Ok(if ground.is_empty() { "nothing asked for".to_owned() } else { "ready".to_owned() })
 }

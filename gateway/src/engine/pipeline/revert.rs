@@ -6,7 +6,7 @@ use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::wire::{DataFate, Prune};
 
 use super::Attempt;
-use crate::db::releases::{self, ReleaseState};
+use crate::db::releases;
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Part, parts};
@@ -36,9 +36,13 @@ async fn take_back(attempt: &Attempt, plan: &Plan) -> Vec<Failure> {
     }
     let is_new = |resource: &&Resource| attempt.old.as_ref().and_then(|old| old.get(&resource.key)).is_none();
     let mut unwanted = parts(plan, Part::Replicas);
-    unwanted.extend(plan.resources.iter().rev().filter(is_new).filter(|resource| {
-        matches!(resource.spec, Spec::Route(_) | Spec::Cache(_) | Spec::Support(_))
-    }));
+    unwanted.extend(
+        plan.resources
+            .iter()
+            .rev()
+            .filter(is_new)
+            .filter(|resource| matches!(resource.spec, Spec::Route(_) | Spec::Cache(_) | Spec::Support(_))),
+    );
     for resource in unwanted {
         failures.extend(attempt.applier.remove(resource, DataFate::Keep).await.err());
     }
@@ -58,7 +62,7 @@ fn changed_back<'a>(old: Option<&'a Plan>, plan: &Plan) -> Vec<&'a Resource> {
 async fn mark_failed(attempt: &Attempt) -> Result<(), crate::db::DbError> {
     let conn = attempt.site.state.db.conn().await?;
     let instance = attempt.site.instance.id;
-    releases::set_state(&conn, instance, attempt.release, ReleaseState::Failed).await?;
+    releases::mark_failed(&conn, instance, attempt.release).await?;
     let kept = match releases::load_serving(&conn, instance).await? {
         Some(serving) => releases::load_resolved(&conn, instance, serving.release).await?,
         None => None,

@@ -24,7 +24,10 @@ pub async fn switch(attempt: &Attempt) -> Result<Serving, Failure> {
         for seen in outcome.serving {
             if seen.release != Some(attempt.release) {
                 let what = seen.release.map_or("nothing".to_owned(), |release| release.to_string());
-                return Err(Failure::new("node", format!("the router was told to serve {} but serves {what}", attempt.release)));
+                return Err(Failure::new(
+                    "node",
+                    format!("the router was told to serve {} but serves {what}", attempt.release),
+                ));
             }
             serving = seen;
         }
@@ -50,7 +53,11 @@ pub async fn read_serving(attempt: &Attempt) -> Result<Serving, Failure> {
 /// Everything after the switch. May be repeated; an error is told, and undoes nothing.
 pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Result<(), Failure> {
     let Some(plan) = &attempt.plan else { return Ok(()) };
-    commit(attempt, plan, serving).await?;
+    // Without it the store would name the old release, and reconciling would bring that back.
+    while let Err(error) = commit(attempt, plan, serving).await {
+        tracing::warn!(deploy = %attempt.deploy, %error, "cannot record the switch; trying again");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
     let recorder = &attempt.recorder;
     recorder.enter(Phase::Drain, &format!("{} serves", attempt.release)).await?;
     let retired = retire(attempt, plan).await;
@@ -64,7 +71,8 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
         recorder.warn(format!("the support layer: {failure}"));
     }
     let state = &attempt.site.state;
-    let message = format!("{} ({}): release {}", attempt.site.instance.app_name, attempt.site.instance.label, attempt.release);
+    let message =
+        format!("{} ({}): release {}", attempt.site.instance.app_name, attempt.site.instance.label, attempt.release);
     history::record_later(state, &attempt.site.instance.cluster, attempt.site.slug(), plan.clone(), author, message);
     sweep::sweep_later(state, &attempt.site.instance.cluster);
     recorder.leave("on the timeline").await?;
@@ -72,16 +80,15 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
 }
 
 /// The deploy has succeeded from here on, whatever happens.
-async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(), Failure> {
+async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(), DbError> {
     let instance = &attempt.site.instance;
     let mut conn = attempt.site.state.db.conn().await?;
-    let tx = conn.transaction().await.map_err(DbError::from)?;
+    let tx = conn.transaction().await?;
     deploys::commit_deploy(&tx, attempt.deploy, serving).await?;
     let row = releases::ServingRow { release: attempt.release, generation: plan.generation };
     releases::set_serving(&tx, instance.id, row).await?;
     releases::release_hosts(&tx, instance.id, &hosts_of(&attempt.site, &attempt.resolved)).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 /// Lets the old release finish its requests, then takes it away, with what the new plan no longer has. Data stays.

@@ -48,7 +48,8 @@ async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
     assert_eq!(world.held().serving, Some(2));
     assert_eq!(replicas(&world), [2]);
     let calls = world.held().calls.clone();
-    let expected = ["Build", "RunOnce php migrate.php", "Ensure app/web", "AwaitHealthy", "Ensure routing/route", "Drain"];
+    let expected =
+        ["Build", "RunOnce php migrate.php", "Ensure app/web", "AwaitHealthy", "Ensure routing/route", "Drain"];
     assert_eq!(calls.iter().take(6).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{calls:?}");
     assert_eq!(
         world.timeline().await,
@@ -60,6 +61,24 @@ async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
             "admin deploy.succeeded"
         ]
     );
+}
+
+/// `cargo nextest run -p magrathea-gateway --run-ignored only control_plane --no-capture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: the gateway's own share of a redeploy, on a node that answers at once"]
+async fn the_control_planes_share_of_a_redeploy() {
+    let world = World::new().await;
+    world.deploy(APP).await;
+    for _ in 0..10 {
+        let began = std::time::Instant::now();
+        let deploy = world.deploy(APP).await;
+        let total = began.elapsed();
+        let events = world.events(DeployId(deploy.id)).await;
+        let switched =
+            events.iter().find(|e| matches!(e.event, DeployEventKind::PhaseFinished { phase: Phase::Routing, .. }));
+        let until = switched.unwrap().at.duration_since(events[0].at);
+        println!("{total:?} in all, {} ms from the record to the switch", until.as_millis());
+    }
 }
 
 #[tokio::test]
@@ -131,7 +150,10 @@ async fn a_gateway_killed_anywhere_leaves_the_old_or_the_new_release() {
         assert_eq!(now != cache, survives, "{what}: the cache is as it was, or the new release's");
         cache = now;
         let last = world.timeline().await.pop().unwrap();
-        assert!(last.starts_with(if survives { "gateway deploy.succeeded" } else { "gateway deploy.failed" }), "{last}");
+        assert!(
+            last.starts_with(if survives { "gateway deploy.succeeded" } else { "gateway deploy.failed" }),
+            "{last}"
+        );
     }
     assert_eq!(world.deploy(APP).await.status, DeployStatus::Succeeded);
 }
@@ -191,10 +213,12 @@ async fn an_app_is_destroyed_with_all_that_it_had() {
     engine::destroy_app(world.state(), &world.test.admin, &app()).await.unwrap();
     assert!(world.held().databases.is_empty());
     assert_eq!(world.held().serving, None);
-    world.settles("nothing is left", |held| {
-        held.images.is_empty() && !held.services.keys().any(|name| name.contains("-web-") || name.contains("-memcached"))
-    })
-    .await;
+    world
+        .settles("nothing is left", |held| {
+            held.images.is_empty()
+                && !held.services.keys().any(|name| name.contains("-web-") || name.contains("-memcached"))
+        })
+        .await;
     assert_eq!(world.timeline().await.split_off(3), ["admin instance.destroyed", "admin app.destroyed"]);
     assert_eq!(world.deploy(APP).await.release.unwrap().0, 1);
 }

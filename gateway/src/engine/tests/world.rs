@@ -79,7 +79,16 @@ impl World {
 
     pub fn connect(&mut self) {
         let names = [
-            "base", "router", "varnish", "nginx", "mariadb", "memcached", "static", "php", "php-build", "tomcat",
+            "base",
+            "router",
+            "varnish",
+            "nginx",
+            "mariadb",
+            "memcached",
+            "static",
+            "php",
+            "php-build",
+            "tomcat",
             "tomcat-build",
         ];
         let report = NodeReport {
@@ -179,7 +188,8 @@ impl World {
     pub async fn timeline(&self) -> Vec<String> {
         let conn = self.state().db.conn().await.unwrap();
         let entries = crate::db::timeline::list(&conn, None, 50).await.unwrap();
-        entries.into_iter().rev().map(|entry| format!("{} {}", entry.actor, entry.action)).collect()
+        let entries = entries.into_iter().rev().filter(|entry| !entry.action.starts_with("node."));
+        entries.map(|entry| format!("{} {}", entry.actor, entry.action)).collect()
     }
 }
 

@@ -153,6 +153,9 @@ for name in ${only:-$(cut -d: -f1 <<<"$tree")}; do
   done
 done
 
+# Two builds at the same time would do everything twice.
+exec 9<"$images/build.sh"
+flock 9
 command -v docker >/dev/null || fail "docker is missing: apt-get install docker.io"
 declare -A present=()
 listing=$(docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' 'magrathea/*') || fail "the Docker Engine does not answer"

@@ -218,8 +218,8 @@ pub struct DeployInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeployFailure {
     pub phase: Phase,
-    /// `manifest_invalid`, `build_failed`, `unhealthy`, `hook_failed`, `refused`, `node`, `cancelled`, `interrupted`
-    /// or `internal`.
+    /// `manifest_invalid`, `host_taken`, `build_failed`, `unhealthy`, `hook_failed`, `refused`, `node`, `locked`,
+    /// `cancelled`, `interrupted` or `internal`.
     pub code: String,
     pub message: String,
     pub hint: Option<String>,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actions::Reporter;
 use crate::build::Lines;
-use crate::engine::{Engine, Job};
+use crate::engine::{Ended, Engine, Job};
 use crate::fail::{Outcome, cancelled, fail, node};
 use crate::folders::Folders;
 
@@ -51,7 +51,6 @@ async fn follow(
 ) -> Outcome<RanOnce> {
     let secrets: &BTreeMap<String, String> = &wanted.secrets;
     engine.ensure_job(spec, (&wanted.name, &wanted.command), secrets, folders).await?;
-    let mut followed = false;
     // The engine needs a moment to make the task.
     let no_task = Instant::now() + Duration::from_secs(10);
     loop {
@@ -60,7 +59,7 @@ async fn follow(
             None => None,
             Some(Job::Going(container)) => container,
             Some(Job::Ended { exit_code, container, error }) => {
-                if let (false, Some(container)) = (followed, &container) {
+                if let Some(container) = &container {
                     engine.follow_log(container, |bytes| lines.push(bytes, |line| reporter.log(line))).await?;
                 }
                 lines.finish(|line| reporter.log(line));
@@ -70,16 +69,19 @@ async fn follow(
                 };
             }
         };
-        match container.filter(|_| !followed) {
-            Some(container) => {
-                // Returns when the command has ended.
-                match engine.follow_log(&container, |bytes| lines.push(bytes, |line| reporter.log(line))).await {
-                    Ok(()) => followed = true,
-                    // The container is made but not started yet.
-                    Err(_) => tokio::time::sleep(POLL).await,
+        // Of a container that is made but not started yet there is nothing to follow.
+        if let Some(container) = container
+            && engine.follow_log(&container, |bytes| lines.push(bytes, |line| reporter.log(line))).await.is_ok()
+        {
+            lines.finish(|line| reporter.log(line));
+            return match engine.settled(&container).await? {
+                Ended::Exited { out_of_memory: true, .. } => {
+                    Err(fail(ActionErrorKind::OutOfMemory, "the command needed more memory than the app has"))
                 }
-            }
-            None => tokio::time::sleep(POLL).await,
+                Ended::Exited { code, .. } => Ok(RanOnce { exit_code: code }),
+                Ended::TimedOut => Err(node("the command's end is not known")),
+            };
         }
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -113,7 +113,7 @@ async fn run(
 }
 
 fn timed_out(limit: Duration) -> ActionError {
-    fail(ActionErrorKind::TimedOut, format!("the build took longer than {} s", limit.as_secs()))
+    fail(ActionErrorKind::TimedOut, format!("the build took longer than {}", Span(limit)))
 }
 
 fn out_of_memory(command: &BuildCommand, wanted: &Build) -> String {

@@ -67,7 +67,12 @@ impl Engine {
         let doing = || "running a container".to_owned();
         self.docker.start_container(id, None::<StartContainerOptions>).await.doing(doing)?;
         self.follow_log(id, said).await?;
-        // The log ends a moment before the engine has settled how the container ended.
+        self.settled(id).await
+    }
+
+    /// How a container ended whose log has ended: the engine settles that a moment later.
+    pub async fn settled(&self, id: &str) -> Outcome<Ended> {
+        let doing = || "reading how a container ended".to_owned();
         loop {
             let inspected = self.docker.inspect_container(id, None::<InspectContainerOptions>).await.doing(doing)?;
             let state = inspected.state.unwrap_or_default();

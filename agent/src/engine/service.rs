@@ -1,6 +1,6 @@
 //! Swarm services: made, kept as asked, removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, UpdateServiceOptions};
@@ -9,13 +9,18 @@ use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{SecretText, ServiceMode, ServiceSpec, hash_of};
 use magrathea_core::wire::HeldService;
 
+use super::replicas::SERVICE_NAME;
 use super::{Engine, Identity, Parts, Run, found, is_missing, label, render_service};
-use crate::fail::{Doing, Outcome, internal};
+use crate::fail::{Doing, Outcome, internal, node};
 use crate::folders::Folders;
 
 /// How often a removed service's containers are looked for.
 const GONE_POLL: Duration = Duration::from_millis(40);
 const GONE_LIMIT: Duration = Duration::from_secs(90);
+
+/// How often, and how long, a shared service's new container is looked for.
+const START_POLL: Duration = Duration::from_millis(40);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Brings a service about. Says whether anything had to be done. A release's service never changes once made,
@@ -41,6 +46,7 @@ impl Engine {
             let parts = self.ensure_parts(spec, secrets).await?;
             let wanted = render_service(spec, Run::Service { layer, key, hash: &hash }, &parts, &self.prefix, folders);
             self.docker.create_service(wanted, None).await.doing(doing)?;
+            self.await_start(spec, &hash).await?;
             return Ok(true);
         };
         let wanted = if Identity::of(&spec.name).release.is_some() {
@@ -58,7 +64,27 @@ impl Engine {
         };
         let options = UpdateServiceOptions { version, ..UpdateServiceOptions::default() };
         self.docker.update_service(&name, wanted, options, None).await.doing(doing)?;
+        self.await_start(spec, &hash).await?;
         Ok(true)
+    }
+
+    /// Waits until a service that others rely on runs as asked. A release's own is waited for by its health.
+    async fn await_start(&self, spec: &ServiceSpec, hash: &str) -> Outcome<()> {
+        if Identity::of(&spec.name).release.is_some() {
+            return Ok(());
+        }
+        let filters = HashMap::from([(
+            "label".to_owned(),
+            vec![format!("{SERVICE_NAME}={}", self.prefix.name(&spec.name)), format!("{}={hash}", label::HASH)],
+        )]);
+        let give_up = tokio::time::Instant::now() + START_LIMIT;
+        while self.list_containers(filters.clone(), false).await?.is_empty() {
+            if tokio::time::Instant::now() > give_up {
+                return Err(node(format!("service {} did not start within {} s", spec.name, START_LIMIT.as_secs())));
+            }
+            tokio::time::sleep(START_POLL).await;
+        }
+        Ok(())
     }
 
     /// Starts a command as a job of its own on the service's network; an existing one of the name is left running.
@@ -99,6 +125,13 @@ impl Engine {
         match self.docker.delete_service(name).await {
             Err(error) if !is_missing(&error) => return Err(error).doing(doing),
             _ => {}
+        }
+        // Swarm lets a job's task run to its end.
+        let mode = held.spec.as_ref().and_then(|spec| spec.mode.as_ref());
+        if mode.is_some_and(|mode| mode.replicated_job.is_some()) {
+            for container in self.containers_of(name).await? {
+                self.remove_container(&container).await?;
+            }
         }
         let give_up = tokio::time::Instant::now() + GONE_LIMIT;
         while !self.containers_of(name).await?.is_empty() && tokio::time::Instant::now() < give_up {

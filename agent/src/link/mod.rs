@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use identity::{Identity, Stored};
 
+use crate::actions::report;
 use crate::build::Blobs;
 use crate::node::NodeAgent;
 
@@ -37,8 +38,10 @@ pub async fn serve_gateway(agent: Arc<NodeAgent>, identity: Identity, stop: Canc
     loop {
         let began = tokio::time::Instant::now();
         let session = async {
+            // First: an engine that is slow to answer must not keep a gateway waiting for the greeting.
+            let report = report(&agent).await?;
             let socket = dial(&connector, &identity.connect).await?;
-            session::serve_session(&agent, &identity, blobs.clone(), socket).await
+            session::serve_session(&agent, &identity, blobs.clone(), report, socket).await
         };
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use magrathea_core::wire::{Action, ActionError, AgentFrame, GatewayFrame, PROTOCOL, Progress};
+use magrathea_core::wire::{Action, ActionError, AgentFrame, GatewayFrame, NodeReport, PROTOCOL, Progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -34,6 +34,7 @@ pub async fn serve_session(
     agent: &Arc<NodeAgent>,
     identity: &Identity,
     blobs: Blobs,
+    report: NodeReport,
     socket: Socket,
 ) -> anyhow::Result<()> {
     let (mut out, mut inbound) = socket.split();
@@ -42,7 +43,7 @@ pub async fn serve_session(
         version: env!("CARGO_PKG_VERSION").into(),
         cluster: identity.cluster.clone(),
         node: identity.node.clone(),
-        report: actions::report(agent).await?,
+        report,
     };
     send(&mut out, &hello).await?;
     let welcome =

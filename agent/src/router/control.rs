@@ -85,12 +85,13 @@ impl Control {
                 .collect::<Vec<_>>()
                 .join("\n")));
         }
-        // For a moment both workers accept on the runtime socket; go on when the new one answers.
+        // For a moment both workers accept, visitors as well as commands. Who comes to the old one still meets what is
+        // being replaced, so go on only when the new one has the doors for itself.
         let give_up = tokio::time::Instant::now() + LIMIT;
         loop {
-            let (current, _) = parse_workers(&self.master("show proc").await?);
+            let (current, old) = parse_workers(&self.master("show proc").await?);
             let answering = self.worker("show info").await.ok().and_then(|info| parse_pid(&info));
-            if current.is_some() && current == answering {
+            if current.is_some() && current == answering && !self.any_accepts(&old).await {
                 return Ok(Ok(()));
             }
             if tokio::time::Instant::now() > give_up {
@@ -98,6 +99,18 @@ impl Control {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether one of the ending workers still takes new connections of visitors.
+    async fn any_accepts(&self, workers: &[u32]) -> bool {
+        for pid in workers {
+            // A worker that does not answer has ended.
+            let frontend = self.master(&format!("@!{pid} show stat public 1 -1")).await.unwrap_or_default();
+            if frontend.lines().any(|line| line.starts_with("public,") && line.contains(",OPEN,")) {
+                return true;
+            }
+        }
+        false
     }
 
     /// A map as the worker has it.

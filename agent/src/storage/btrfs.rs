@@ -45,3 +45,41 @@ pub async fn is_subvolume(path: &Path) -> bool {
     inode.is_ok_and(|inode| inode == ROOT_INODE)
         && run_program("btrfs", &["subvolume", "show", &path.to_string_lossy()]).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::folder::ensure_owned_folder;
+
+    /// Needs root, a kernel with btrfs and mkfs.btrfs; passes without them.
+    #[tokio::test]
+    async fn a_quota_is_held() {
+        let base = tempfile::tempdir().unwrap();
+        let (disk, mount) = (base.path().join("disk"), base.path().join("mount"));
+        std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
+        std::fs::create_dir(&mount).unwrap();
+        let (disk, at) = (disk.to_string_lossy().into_owned(), mount.to_string_lossy().into_owned());
+        if run_program("mkfs.btrfs", &["-q", &disk]).await.is_err()
+            || run_program("mount", &["-o", "loop", &disk, &at]).await.is_err()
+        {
+            return;
+        }
+        let instance = mount.join("i0123456789ab");
+        let outcome = async {
+            assert!(ensure_subvolume(&instance, Some(ByteSize::mib(8))).await?);
+            assert!(!ensure_subvolume(&instance, Some(ByteSize::mib(16))).await?);
+            assert!(ensure_owned_folder(&instance, "uploads", 200_001)?);
+            let write = |mib: usize| {
+                let file = std::fs::File::create(instance.join("uploads/file"))?;
+                std::io::Write::write_all(&mut &file, &vec![7_u8; mib << 20])?;
+                file.sync_all()
+            };
+            assert!(write(4).is_ok());
+            assert!(write(32).is_err(), "the quota is a hard one");
+            remove_subvolume(&instance).await
+        };
+        let outcome: Outcome<()> = outcome.await;
+        run_program("umount", &[&at]).await.unwrap();
+        outcome.unwrap();
+    }
+}

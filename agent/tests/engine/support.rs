@@ -60,7 +60,11 @@ impl Node {
     }
 
     pub async fn ask<R: Request>(&self, request: R) -> Result<R::Reply, ActionError> {
-        let value = perform(&self.agent, &self.call, request.into()).await?;
+        let (action, began) = (request.into(), std::time::Instant::now());
+        let name = action.name();
+        let outcome = perform(&self.agent, &self.call, action).await;
+        println!("{name}: {:?}", began.elapsed());
+        let value = outcome?;
         Ok(serde_json::from_value(value).unwrap())
     }
 

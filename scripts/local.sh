@@ -178,8 +178,8 @@ start_agent() {
     if [[ ! -f $home/agent/certificate.pem ]]; then
         local cluster node flags
         mapfile -t flags < <(gateway_flags)
-        read -r cluster node < <("$home/bin/td" cluster list --json | first_node)
-        (umask 077 && as_gateway "$home/bin/magrathea-gateway" node-token "${flags[@]:0:4}" --cluster "$cluster" --node "$node" >"$token")
+        read -r cluster node < <("$home/bin/td" status --json | jq -r '.clusters[0] | "\(.name) \(.nodes[0].name)"')
+        (umask 077 && cd / && as_gateway "$home/bin/magrathea-gateway" node-token "${flags[@]:0:4}" --cluster "$cluster" --node "$node" >"$token" 2>>"$home/log/gateway.log")
         "$home/bin/magrathea-agent" enrol --gateway "https://$api" --ca "$home/gateway/pki/ca.pem" --token-file "$token" --data "$home/agent" >>"$home/log/agent.log" 2>&1 ||
             die "the agent could not be enrolled" "$(tail -n 5 "$home/log/agent.log")"
         rm -f "$token"
@@ -187,11 +187,14 @@ start_agent() {
     daemon magrathea-agent "$home/log/agent.log" "$home/bin/magrathea-agent" run --data "$home/agent" --prefix "$prefix"
 }
 
-wait_for_cluster() {
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    wait_for 120 "the cluster's layers" "$home/log/agent.log" sh -c \
-        '"$0" cluster list --json | tr -d " \n" | grep -q "\"state\":\"connected\"" && "$0" status --json | ready' "$home/bin/td"
+# Every node is connected and every shared service runs.
+cluster_is_ready() {
+    "$home/bin/td" status --json | jq -e '
+        [.clusters[].nodes[]] | length > 0 and all(
+            .state == "connected" and (.services | length > 0 and all(.running >= .wanted and .running > 0)))'
 }
+
+wait_for_cluster() { wait_for 180 "the cluster's layers" "$home/log/agent.log" cluster_is_ready; }
 
 deploy_example() {
     [[ -n $example ]] || return 0

@@ -95,8 +95,8 @@ impl LayerError {
         LayerError { path: path.to_owned(), message: message.into(), hint: None }
     }
 
-    fn hint(mut self, hint: &str) -> Self {
-        self.hint = Some(hint.to_owned());
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 }

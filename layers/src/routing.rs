@@ -155,7 +155,7 @@ fn plan_access(input: &InstanceInput<'_>, files: &mut BTreeMap<String, SecretTex
     if let Some(secret) = &access.basic_auth {
         if !input.secrets.contains(secret) {
             return Err(LayerError::new("access.basic_auth", format!("the secret {secret} has no value"))
-                .hint("set it to `user:password` lines with `td config set --secret`"));
+                .hint(format!("set it to `user:password` lines with `td config set {secret}`")));
         }
         files.insert("auth.lst".into(), SecretText::secret(BASIC_AUTH_SECRET));
     }

@@ -44,7 +44,8 @@ impl Ended {
 impl Lab {
     /// The laboratory that `scripts/test.sh` started.
     pub fn get() -> Lab {
-        let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this through `make test`"));
+        let var =
+            |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this through `make test`"));
         Lab {
             home: var("MAGRATHEA_HOME").into(),
             repository: Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into(),
@@ -119,7 +120,8 @@ impl reqwest::dns::Resolve for Loopback {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ended {
-    let output = command.stdin(std::process::Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output =
+        command.stdin(std::process::Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     Ended {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -66,7 +66,11 @@ async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {
     let answer = client.get(url).send().await.map_err(|error| format!("{error:?}"))?;
     let status = answer.status();
     let body = answer.text().await.map_err(|error| format!("{error:?}"))?;
-    if status == 200 { Ok(body) } else { Err(format!("status {status}: {}", body.chars().take(200).collect::<String>())) }
+    if status == 200 {
+        Ok(body)
+    } else {
+        Err(format!("status {status}: {}", body.chars().take(200).collect::<String>()))
+    }
 }
 
 /// The answers that were not a 200.

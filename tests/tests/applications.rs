@@ -52,8 +52,16 @@ async fn wordpress_is_installed_through_its_own_form_and_keeps_what_is_written()
     let lab = Lab::get();
     let site = Site::new(&lab, "wordpress");
     let packages = [
-        "/usr/share/wordpress", "wordpress", "libjs-cropper", "libjs-underscore", "libjs-jquery", "php-getid3", "node-lodash",
-        "libjs-lodash", "wordpress-theme-twentytwentyfive", "wordpress-theme-twentytwentyfour",
+        "/usr/share/wordpress",
+        "wordpress",
+        "libjs-cropper",
+        "libjs-underscore",
+        "libjs-jquery",
+        "php-getid3",
+        "node-lodash",
+        "libjs-lodash",
+        "wordpress-theme-twentytwentyfive",
+        "wordpress-theme-twentytwentyfour",
     ];
     fetch(&lab, &site, &packages);
     site.file("wp-config.php", WP_CONFIG).file("magrathea.yml", WP_MANIFEST);
@@ -69,7 +77,8 @@ async fn wordpress_is_installed_through_its_own_form_and_keeps_what_is_written()
         ("admin_email", "zaphod@example.org"),
         ("language", ""),
     ];
-    let installed = client.post(site.url("/wp-admin/install.php?step=2")).form(&form).send().await.unwrap().text().await.unwrap();
+    let installed =
+        client.post(site.url("/wp-admin/install.php?step=2")).form(&form).send().await.unwrap().text().await.unwrap();
     assert!(installed.contains("Success"), "{installed}");
 
     let login = [("log", "zaphod"), ("pwd", "two-heads-are-better"), ("testcookie", "1")];
@@ -81,7 +90,8 @@ async fn wordpress_is_installed_through_its_own_form_and_keeps_what_is_written()
         .await
         .unwrap();
     assert_eq!(answer.status().as_u16(), 302, "{}", answer.text().await.unwrap());
-    let nonce = client.get(site.url("/wp-admin/admin-ajax.php?action=rest-nonce")).send().await.unwrap().text().await.unwrap();
+    let nonce =
+        client.get(site.url("/wp-admin/admin-ajax.php?action=rest-nonce")).send().await.unwrap().text().await.unwrap();
     let post = [("title", "Magrathea"), ("content", "A planet where planets are made."), ("status", "publish")];
     let written = client
         .post(site.url("/?rest_route=/wp/v2/posts"))
@@ -195,7 +205,8 @@ async fn a_large_upload_passes_whole() {
         .file("magrathea.yml", "app_layer: {ini: {post_max_size: 512M}}\n");
     site.deploy().ok();
     let size = 300 << 20;
-    let answer = lab.client().post(site.url("/")).timeout(Duration::from_secs(120)).body(vec![7u8; size]).send().await.unwrap();
+    let answer =
+        lab.client().post(site.url("/")).timeout(Duration::from_secs(120)).body(vec![7u8; size]).send().await.unwrap();
     assert_eq!(answer.text().await.unwrap(), size.to_string());
 }
 

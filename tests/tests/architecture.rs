@@ -81,7 +81,9 @@ fn pure_crates_have_no_effects() {
         let pure = ["core", "layers", "buildpacks"].iter().any(|folder| file.starts_with(folder));
         let text = std::fs::read_to_string(repository().join(&file)).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for effect in ["std::fs", "std::net::Tcp", "std::process", "SystemTime", "Instant::now", "Timestamp::now", "Uuid::now"] {
+        for effect in
+            ["std::fs", "std::net::Tcp", "std::process", "SystemTime", "Instant::now", "Timestamp::now", "Uuid::now"]
+        {
             assert!(!pure || !code.contains(effect), "{} uses {effect}", file.display());
         }
     }

@@ -41,26 +41,71 @@ async fn hostile_archives_are_refused_with_what_and_why() {
     let url = format!("{}/v1/apps/parcel/deploys", credentials["gateway"].as_str().unwrap());
 
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("a parent folder", archive(|t| raw(t, "../../etc/cron.d/x", EntryType::Regular, "", b"x")), &["../../etc/cron.d/x"]),
+        (
+            "a parent folder",
+            archive(|t| raw(t, "../../etc/cron.d/x", EntryType::Regular, "", b"x")),
+            &["../../etc/cron.d/x"],
+        ),
         ("an absolute path", archive(|t| raw(t, "/etc/passwd", EntryType::Regular, "", b"x")), &["/etc/passwd"]),
-        ("a link out", archive(|t| { page(t); raw(t, "up", EntryType::Symlink, "../../../etc", b"") }), &["up", "../../../etc"]),
-        ("an absolute link", archive(|t| { page(t); raw(t, "up", EntryType::Symlink, "/etc", b"") }), &["up", "/etc"]),
-        ("a hard link out", archive(|t| { page(t); raw(t, "up", EntryType::Link, "../secret", b"") }), &["up"]),
-        ("a device", archive(|t| { page(t); raw(t, "disk", EntryType::Block, "", b"") }), &["disk"]),
-        ("too many files", archive(|t| { for n in 0..200_010 { raw(t, &format!("f{n}"), EntryType::Regular, "", b"") } }), &["200000"]),
-        ("a file of more than 2 GiB", archive(|t| {
-            let mut header = Header::new_gnu();
-            header.set_size((2 << 30) + 1);
-            header.set_mode(0o644);
-            header.set_entry_type(EntryType::Regular);
-            header.set_path("big").unwrap();
-            header.set_cksum();
-            t.append(&header, std::io::Read::take(std::io::repeat(0), (2 << 30) + 1)).unwrap();
-        }), &["big", "2GiB"]),
+        (
+            "a link out",
+            archive(|t| {
+                page(t);
+                raw(t, "up", EntryType::Symlink, "../../../etc", b"")
+            }),
+            &["up", "../../../etc"],
+        ),
+        (
+            "an absolute link",
+            archive(|t| {
+                page(t);
+                raw(t, "up", EntryType::Symlink, "/etc", b"")
+            }),
+            &["up", "/etc"],
+        ),
+        (
+            "a hard link out",
+            archive(|t| {
+                page(t);
+                raw(t, "up", EntryType::Link, "../secret", b"")
+            }),
+            &["up"],
+        ),
+        (
+            "a device",
+            archive(|t| {
+                page(t);
+                raw(t, "disk", EntryType::Block, "", b"")
+            }),
+            &["disk"],
+        ),
+        (
+            "too many files",
+            archive(|t| {
+                for n in 0..200_010 {
+                    raw(t, &format!("f{n}"), EntryType::Regular, "", b"")
+                }
+            }),
+            &["200000"],
+        ),
+        (
+            "a file of more than 2 GiB",
+            archive(|t| {
+                let mut header = Header::new_gnu();
+                header.set_size((2 << 30) + 1);
+                header.set_mode(0o644);
+                header.set_entry_type(EntryType::Regular);
+                header.set_path("big").unwrap();
+                header.set_cksum();
+                t.append(&header, std::io::Read::take(std::io::repeat(0), (2 << 30) + 1)).unwrap();
+            }),
+            &["big", "2GiB"],
+        ),
         ("no archive at all", b"GIF89a".to_vec(), &[]),
     ];
     for (what, body, says) in cases {
-        let answer = client.post(&url).bearer_auth(credentials["token"].as_str().unwrap()).body(body).send().await.unwrap();
+        let answer =
+            client.post(&url).bearer_auth(credentials["token"].as_str().unwrap()).body(body).send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap().replace([',', '_'], "");
         assert!((400..500).contains(&status), "{what}: {status} {text}");

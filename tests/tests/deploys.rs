@@ -37,7 +37,8 @@ async fn ten_deploys_under_load_lose_no_request() {
     let number = |body: &str| body.trim_start_matches("version ").parse::<u32>().unwrap();
     for (n, answer) in answers.iter().enumerate() {
         let own = number(answer.outcome.as_ref().unwrap());
-        let newest = answers[..n].iter().filter(|a| a.ended < answer.started).map(|a| number(a.outcome.as_ref().unwrap())).max();
+        let newest =
+            answers[..n].iter().filter(|a| a.ended < answer.started).map(|a| number(a.outcome.as_ref().unwrap())).max();
         assert!(newest.is_none_or(|newest| own >= newest), "an old release answered after the switch");
     }
 }

@@ -31,7 +31,9 @@ async fn the_api_asks_for_a_token_and_shows_its_own_certificate() {
 fn only_the_router_listens_beyond_loopback_and_the_instances_bridge() {
     let lab = Lab::get();
     let open = run(std::process::Command::new("ss").args(["-Hltnp"])).ok().stdout;
-    for line in open.lines().filter(|line| ["haproxy", "magrathea", "mariadbd", "varnishd", "memcached", "postgres"].iter().any(|p| line.contains(p))) {
+    for line in open.lines().filter(|line| {
+        ["haproxy", "magrathea", "mariadbd", "varnishd", "memcached", "postgres"].iter().any(|p| line.contains(p))
+    }) {
         let address = line.split_whitespace().nth(3).unwrap();
         let own = address.starts_with("127.0.0.1:") || address.starts_with("[::1]:") || address.starts_with("172.");
         let router = address.ends_with(&format!(":{}", lab.http)) || address.ends_with(&format!(":{}", lab.https));
@@ -81,9 +83,12 @@ async fn basic_auth_stands_before_the_cache() {
     run(&mut set).ok();
     site.deploy().ok();
     let client = lab.client();
-    for (user, password, expected) in
-        [("arthur", Some("towel"), 200), ("arthur", Some("wrong"), 401), ("ford", Some("towel"), 401), ("arthur", None, 401)]
-    {
+    for (user, password, expected) in [
+        ("arthur", Some("towel"), 200),
+        ("arthur", Some("wrong"), 401),
+        ("ford", Some("towel"), 401),
+        ("arthur", None, 401),
+    ] {
         let answer = client.get(site.url("/")).basic_auth(user, password).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), expected, "{user}:{password:?}");
     }
@@ -116,8 +121,25 @@ async fn tls_with_a_given_certificate_and_the_redirect_to_it() {
     let site = Site::new(&lab, "sealed");
     let openssl = |args: &[&str]| run(std::process::Command::new("openssl").args(args).current_dir(site.path())).ok();
     openssl(&[
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem", "-out", "chain.pem",
-        "-days", "30", "-subj", "/CN=sealed.localhost", "-addext", "subjectAltName=DNS:sealed.localhost",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "chain.pem",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=sealed.localhost",
+        "-addext",
+        "subjectAltName=DNS:sealed.localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
     ]);
     lab.td(site.path(), &["cert", "set", "sealed", "--chain", "chain.pem", "--key", "key.pem"]).ok();
     let certificate = std::fs::read(site.path().join("chain.pem")).unwrap();

@@ -24,7 +24,12 @@ const CASES: &[Case] = &[
         code: 3,
         says: &["replcas", "replicas", "squid", "varnish", "magrathea.yml:2", "magrathea.yml:3"],
     },
-    Case { name: "unknown stack", files: &[("magrathea.yml", "app_layer: {stack: cobol}\n")], code: 3, says: &["cobol", "php"] },
+    Case {
+        name: "unknown stack",
+        files: &[("magrathea.yml", "app_layer: {stack: cobol}\n")],
+        code: 3,
+        says: &["cobol", "php"],
+    },
     Case {
         name: "missing lock file",
         files: &[("composer.json", r#"{"require": {"monolog/monolog": "^3"}}"#)],
@@ -91,7 +96,7 @@ const CASES: &[Case] = &[
     Case {
         name: "secret not set",
         files: &[("magrathea.yml", "secrets: [SMTP_PASSWORD]\n")],
-        code: 1,
+        code: 3,
         says: &["SMTP_PASSWORD", "td config set"],
     },
     Case {

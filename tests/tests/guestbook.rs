@@ -34,7 +34,8 @@ async fn an_entry_with_a_picture_outlives_a_redeploy() {
     let client = lab.client();
     let words = format!("Don't panic, {}", std::process::id());
     let part = reqwest::multipart::Part::bytes(PICTURE).file_name("pixel.png").mime_str("image/png").unwrap();
-    let form = reqwest::multipart::Form::new().text("name", "Ford").text("message", words.clone()).part("picture", part);
+    let form =
+        reqwest::multipart::Form::new().text("name", "Ford").text("message", words.clone()).part("picture", part);
     let signed = client.post(lab.url(HOST, "/")).multipart(form).send().await.unwrap();
     assert_eq!(signed.status().as_u16(), 303, "{}", signed.text().await.unwrap());
 
@@ -42,7 +43,8 @@ async fn an_entry_with_a_picture_outlives_a_redeploy() {
     lab.td(&example, &["app", "deploy", "--dirty"]).ok();
 
     let page = client.get(lab.url(HOST, "/")).header("Cookie", "guest=1").send().await.unwrap().text().await.unwrap();
-    let entry = page.split("<article>").find(|entry| entry.contains(&words.replace('\'', "&#039;"))).expect("the entry");
+    let entry =
+        page.split("<article>").find(|entry| entry.contains(&words.replace('\'', "&#039;"))).expect("the entry");
     let picture = entry.split("/uploads/").nth(1).and_then(|rest| rest.split('"').next()).expect("its picture");
     let fetched = client.get(lab.url(HOST, &format!("/uploads/{picture}"))).send().await.unwrap();
     assert_eq!(fetched.bytes().await.unwrap(), PICTURE);
@@ -71,7 +73,8 @@ async fn the_visitors_address_is_the_connections_own() {
 async fn what_is_not_the_visitors_is_not_served() {
     let lab = Lab::get();
     let client = lab.client();
-    for path in ["/magrathea.yml", "/../magrathea.yml", "/lib/guestbook.php", "/.git/config", "/.htaccess", "/uploads/"] {
+    for path in ["/magrathea.yml", "/../magrathea.yml", "/lib/guestbook.php", "/.git/config", "/.htaccess", "/uploads/"]
+    {
         let answer = client.get(lab.url(HOST, path)).header("Cookie", "guest=1").send().await.unwrap();
         assert!(matches!(answer.status().as_u16(), 403 | 404), "{path}: {}", answer.status());
     }

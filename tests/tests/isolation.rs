@@ -28,7 +28,11 @@ fn addresses(lab: &Lab, container: &str) -> Vec<String> {
     let own = lab.docker(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container]);
     let bridge = lab.docker(&["network", "inspect", "docker_gwbridge", "-f", "{{json .Containers}}"]);
     let bridge: BTreeMap<String, serde_json::Value> = serde_json::from_str(&bridge).unwrap();
-    let gateway = bridge.get(container).and_then(|c| c["IPv4Address"].as_str()).and_then(|a| a.split('/').next()).map(str::to_owned);
+    let gateway = bridge
+        .get(container)
+        .and_then(|c| c["IPv4Address"].as_str())
+        .and_then(|a| a.split('/').next())
+        .map(str::to_owned);
     own.split_whitespace().map(str::to_owned).chain(gateway).collect()
 }
 
@@ -38,7 +42,10 @@ async fn a_hostile_container_finds_every_door_closed() {
     let lab = Lab::get();
     let victim = Site::new(&lab, "victim");
     victim
-        .file("index.php", "<?php $m = new Memcached(); $m->addServer('memcached', 11211); $m->set('k', 'v'); echo 'victim';")
+        .file(
+            "index.php",
+            "<?php $m = new Memcached(); $m->addServer('memcached', 11211); $m->set('k', 'v'); echo 'victim';",
+        )
         .file("magrathea.yml", "db: {mysql: {}, memcache: 16MiB}\nstorage: {writable: {files: {kind: shared}}}\n");
     victim.deploy().ok();
     victim.get("/").await;
@@ -47,18 +54,24 @@ async fn a_hostile_container_finds_every_door_closed() {
     hostile.deploy().ok();
 
     let ask = async |fields: &[(&str, &str)]| {
-        let answer = lab.client().post(hostile.url("/")).timeout(Duration::from_secs(120)).form(fields).send().await.unwrap();
+        let answer =
+            lab.client().post(hostile.url("/")).timeout(Duration::from_secs(120)).form(fields).send().await.unwrap();
         answer.text().await.unwrap()
     };
 
     // What is its own answers, so that a probe which never works cannot pass for isolation.
-    let gateway = lab.docker(&["network", "inspect", "docker_gwbridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]).trim().to_owned();
+    let gateway = lab
+        .docker(&["network", "inspect", "docker_gwbridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"])
+        .trim()
+        .to_owned();
     let own = format!("memcached:11211,{gateway}:13306");
     assert_eq!(ask(&[("doors", &own)]).await, serde_json::to_string(&own.split(',').collect::<Vec<_>>()).unwrap());
 
-    let hostile_id = hostile.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+    let hostile_id =
+        hostile.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
     let mut doors = Vec::new();
-    let containers = lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("label=magrathea.owner={}", lab.prefix())]);
+    let containers =
+        lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("label=magrathea.owner={}", lab.prefix())]);
     for container in containers.lines() {
         let slug = lab.docker(&["inspect", "-f", "{{index .Config.Labels \"magrathea.slug\"}}", container]);
         if slug.contains(&hostile_id[20..]) {
@@ -72,7 +85,11 @@ async fn a_hostile_container_finds_every_door_closed() {
     // Every port that anything on the node listens on, at every address of the node.
     let listening = run(std::process::Command::new("ss").args(["-Hltn"])).ok().stdout;
     let node = run(std::process::Command::new("ip").args(["-o", "-4", "addr"])).ok().stdout;
-    let node: Vec<_> = node.lines().filter_map(|l| l.split_whitespace().nth(3)?.split('/').next()).filter(|a| !a.starts_with("127.")).collect();
+    let node: Vec<_> = node
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(3)?.split('/').next())
+        .filter(|a| !a.starts_with("127."))
+        .collect();
     for line in listening.lines() {
         let port = line.split_whitespace().nth(3).unwrap().rsplit(':').next().unwrap();
         if port == lab.http.to_string() || port == lab.https.to_string() {
@@ -87,7 +104,8 @@ async fn a_hostile_container_finds_every_door_closed() {
     assert_eq!(open, "[]", "of {} doors these answered", doors.len());
 
     // Another tenant's database.
-    let victim_id = victim.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+    let victim_id =
+        victim.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
     let victim_db = format!("i{}", &victim_id[20..]);
     let tried = ask(&[("sql", &format!("SHOW TABLES IN {victim_db}"))]).await;
     assert!(tried.starts_with("refused"), "{tried}");

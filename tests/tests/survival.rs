@@ -8,7 +8,22 @@ use magrathea_tests::load::{Load, failures};
 use magrathea_tests::{Lab, site::Site, until};
 
 /// The phases that have an effect of their own on a redeploy.
-const PHASES: &[&str] = &["receive", "build", "release", "plan", "storage", "db", "release_hook", "app", "health", "proxy", "routing", "drain", "after_hook", "record"];
+const PHASES: &[&str] = &[
+    "receive",
+    "build",
+    "release",
+    "plan",
+    "storage",
+    "db",
+    "release_hook",
+    "app",
+    "health",
+    "proxy",
+    "routing",
+    "drain",
+    "after_hook",
+    "record",
+];
 
 /// Starts a deploy, kills the process when the phase begins, and lets td end as it will.
 fn deploy_and_kill(site: &Site, process: &str, phase: &str) -> bool {
@@ -40,7 +55,8 @@ async fn killed_at_every_phase(process: &str) {
     let lab = Lab::get();
     let site = Site::new(&lab, if process.ends_with("agent") { "hydra" } else { "lazarus" });
     let page = |version: usize| format!("<?php header('Cache-Control: no-store'); echo 'version {version}';");
-    site.file("magrathea.yml", "db: {mysql: {}}\nhooks: {release: ['true'], after: ['true']}\n").file("index.php", page(0));
+    site.file("magrathea.yml", "db: {mysql: {}}\nhooks: {release: ['true'], after: ['true']}\n")
+        .file("index.php", page(0));
     site.deploy().ok();
     let mut served = 0;
     let load = Load::start(lab.client(), site.url("/"), 20, Duration::from_secs(900));
@@ -56,7 +72,11 @@ async fn killed_at_every_phase(process: &str) {
                 return false;
             }
             let list = list.json();
-            last = list.as_array().or_else(|| list["deploys"].as_array()).and_then(|all| all.first().cloned()).unwrap_or_default();
+            last = list
+                .as_array()
+                .or_else(|| list["deploys"].as_array())
+                .and_then(|all| all.first().cloned())
+                .unwrap_or_default();
             matches!(last["status"].as_str(), Some("succeeded" | "failed" | "cancelled"))
         });
         let (_, body) = site.get("/").await;
@@ -64,9 +84,11 @@ async fn killed_at_every_phase(process: &str) {
         assert_eq!(body, format!("version {expected}"), "{process} killed at {phase}: {last}");
         served = expected;
         println!("| {process} | {phase} | {} | {body} |", last["status"].as_str().unwrap_or("?"));
-        let id = site.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+        let id =
+            site.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
         until(Duration::from_secs(60), "nothing is left behind", || {
-            let services = lab.docker(&["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"]);
+            let services =
+                lab.docker(&["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"]);
             services.lines().filter(|name| name.contains(&id[20..])).count() == 1
         });
         let timeline = site.td(&["timeline", "--json"]).ok().stdout;
@@ -115,7 +137,9 @@ async fn stopped_and_started_again_every_byte_is_there() {
     lab.local("stop").ok();
     assert!(lab.client().get(site.url("/")).send().await.is_err(), "nothing listens after stop");
     lab.local("up").ok();
-    until(Duration::from_secs(60), "the app serves again", || site.td(&["app", "info", "--json"]).stdout.contains("\"serving\""));
+    until(Duration::from_secs(60), "the app serves again", || {
+        site.td(&["app", "info", "--json"]).stdout.contains("\"serving\"")
+    });
     assert_eq!(site.get("/").await, (200, written));
     let started = std::time::Instant::now();
     lab.local("up").ok();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use magrathea_core::units::Span;
 use magrathea_core::wire::{ActionError, ActionErrorKind, Build, BuildCommand, Built};
 use tempfile::NamedTempFile;
 use tokio::time::Instant;

@@ -125,7 +125,7 @@ fn environment(input: &InstanceInput<'_>) -> Result<Environment, LayerError> {
         check::environment("secrets", name, "")?;
         if !input.secrets.contains(name) {
             return Err(LayerError::new("secrets", format!("{name} has no value"))
-                .hint("set it with `td config set --secret`, then deploy again"));
+                .hint(format!("set it with `td config set {name}`, then deploy again")));
         }
         env.remove(name);
         secret_env.insert(name.clone(), SecretText::secret(name));

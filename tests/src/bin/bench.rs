@@ -56,21 +56,42 @@ async fn deploys(lab: &Lab) {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let answers = load.finish().await;
-    let version = |answer: &Answer| answer.outcome.as_ref().ok().and_then(|body| body.strip_prefix("version ")?.parse::<usize>().ok());
+    let version = |answer: &Answer| {
+        answer.outcome.as_ref().ok().and_then(|body| body.strip_prefix("version ")?.parse::<usize>().ok())
+    };
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for (n, started) in spans {
         let seconds = |at: Instant| at.duration_since(started).as_secs_f64();
-        let new = answers.iter().filter(|a| version(a) == Some(n)).map(|a| seconds(a.ended)).fold(f64::INFINITY, f64::min);
+        let new =
+            answers.iter().filter(|a| version(a) == Some(n)).map(|a| seconds(a.ended)).fold(f64::INFINITY, f64::min);
         let old = answers.iter().filter(|a| version(a) == Some(n - 1)).map(|a| seconds(a.ended)).fold(0.0, f64::max);
         first.push(new);
         last.push(old.max(new));
     }
     let reference = median(&mut references);
     let (typical, worst) = (median(&mut first), first.iter().copied().fold(0.0, f64::max));
-    row("redeploy: td to first new response, median of 10", format!("{typical:.2} s"), format!("{reference:.2} s (bare Swarm service to HTTP-ready)"), format!("{:.2}", typical / reference), "≤ 1.5 s");
+    row(
+        "redeploy: td to first new response, median of 10",
+        format!("{typical:.2} s"),
+        format!("{reference:.2} s (bare Swarm service to HTTP-ready)"),
+        format!("{:.2}", typical / reference),
+        "≤ 1.5 s",
+    );
     row("redeploy: worst of 10", format!("{worst:.2} s"), String::new(), String::new(), "≤ 2.5 s");
-    row("redeploy: td to last old response, median of 10", format!("{:.2} s", median(&mut last)), String::new(), String::new(), "≤ 1.5 s");
-    row("redeploy: failed requests", failures(&answers).len().to_string(), format!("{} requests", answers.len()), String::new(), "0");
+    row(
+        "redeploy: td to last old response, median of 10",
+        format!("{:.2} s", median(&mut last)),
+        String::new(),
+        String::new(),
+        "≤ 1.5 s",
+    );
+    row(
+        "redeploy: failed requests",
+        failures(&answers).len().to_string(),
+        format!("{} requests", answers.len()),
+        String::new(),
+        "0",
+    );
     for failure in failures(&answers).iter().take(5) {
         println!("    {failure}");
     }
@@ -81,7 +102,18 @@ fn bare_service(lab: &Lab, image: &str) -> f64 {
     let name = format!("{}-bench-bare", lab.prefix());
     let started = Instant::now();
     lab.docker(&[
-        "service", "create", "--detach", "--no-resolve-image", "--name", &name, "--endpoint-mode", "dnsrr", "--entrypoint", "sh", image, "-c",
+        "service",
+        "create",
+        "--detach",
+        "--no-resolve-image",
+        "--name",
+        &name,
+        "--endpoint-mode",
+        "dnsrr",
+        "--entrypoint",
+        "sh",
+        image,
+        "-c",
         "cd /tmp && echo '<?php echo 1;' > index.php && exec php8.4 -S 0.0.0.0:8080",
     ]);
     let filter = format!("label=com.docker.swarm.service.name={name}");
@@ -89,7 +121,8 @@ fn bare_service(lab: &Lab, image: &str) -> f64 {
     while Instant::now() < end {
         let id = run(Command::new("docker").args(["ps", "-q", "--filter", &filter])).stdout;
         if !id.trim().is_empty() {
-            let address = run(Command::new("docker").args(["inspect", "-f", "{{.NetworkSettings.IPAddress}}", id.trim()])).stdout;
+            let address =
+                run(Command::new("docker").args(["inspect", "-f", "{{.NetworkSettings.IPAddress}}", id.trim()])).stdout;
             if std::net::TcpStream::connect(format!("{}:8080", address.trim())).is_ok() {
                 break;
             }
@@ -127,7 +160,13 @@ fn requests(lab: &Lab) {
             measured.push(wrk(&ours, Some(&host), script, header));
         }
         let (measured, compared) = (median(&mut measured), median(&mut compared));
-        row(what, format!("{measured:.0}/s"), format!("{compared:.0}/s by hand"), format!("{:.2}", measured / compared), target);
+        row(
+            what,
+            format!("{measured:.0}/s"),
+            format!("{compared:.0}/s by hand"),
+            format!("{:.2}", measured / compared),
+            target,
+        );
     }
     reference("stop").ok();
 }
@@ -161,5 +200,11 @@ fn idle(lab: &Lab) {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     };
     let (gateway, agent) = (mib("magrathea-gateway"), mib("magrathea-agent"));
-    row("idle memory, gateway + agent", format!("{:.1} MiB", gateway + agent), format!("{gateway:.1} + {agent:.1}"), String::new(), "≤ 60 MB");
+    row(
+        "idle memory, gateway + agent",
+        format!("{:.1} MiB", gateway + agent),
+        format!("{gateway:.1} + {agent:.1}"),
+        String::new(),
+        "≤ 60 MB",
+    );
 }

@@ -74,6 +74,7 @@ keyring() {
 
 build_base() {
   local tag=$1 archive security keys include value work option=()
+  command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: apt-get install mmdebstrap"
   archive=$(mirror archive)
   security=$(mirror security)
   keys=$(keyring)
@@ -82,9 +83,8 @@ build_base() {
   for value in Acquire::http::Proxy Acquire::https::Proxy Acquire::Check-Valid-Until Acquire::Check-Date; do
     option+=("$(apt-config dump "$value")")
   done
-  work=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder's name is needed now
-  trap "rm -rf '$work'" RETURN
+  work=$logs/base.work
+  mkdir "$work"
   { cat "$images/base/apt.conf"; printf '%s\n' "${option[@]}"; } >"$work/apt.conf"
   mmdebstrap --quiet --variant=apt --keyring="$keys" --include="$include" \
     --dpkgopt="$images/base/dpkg.cfg" --aptopt="$work/apt.conf" --customize-hook="$images/base/customize" \
@@ -98,7 +98,7 @@ build_base() {
 
 build_image() {
   local name=$1 tag=$2 parent=$3
-  docker build --quiet --network host --label "magrathea.image=$name" --build-arg "PARENT=$parent" \
+  DOCKER_BUILDKIT=0 docker build --quiet --network host --label "magrathea.image=$name" --build-arg "PARENT=$parent" \
     --build-arg "EXTRA_PACKAGES=${MAGRATHEA_PHP_PACKAGES:-}" --tag "$tag" "$images/$name" >/dev/null
 }
 
@@ -116,9 +116,12 @@ ensure() {
   else
     say "$name" "building"
     started=$(date +%s%N)
-    # A subshell of its own, in which errexit works although the caller looks at the status.
-    (set -e; if [ "$name" = base ]; then build_base "$tag"; else build_image "$name" "$tag" "$parent_id"; fi) \
-      >"$logs/$name" 2>&1 || { tail -n 30 "$logs/$name" >&2; fail "$name did not build"; }
+    # In the background, because errexit is off in whatever an || looks at.
+    if [ "$name" = base ]; then build_base "$tag"; else build_image "$name" "$tag" "$parent_id"; fi >"$logs/$name" 2>&1 &
+    wait "$!" || {
+      tail -n 30 "$logs/$name" >&2
+      fail "$name did not build"
+    }
     id=$(docker inspect --format '{{.Id}}' "$tag")
     took=$((($(date +%s%N) - started) / 1000000))
     say "$name" "built in $((took / 1000)).$(printf '%03d' $((took % 1000))) s"

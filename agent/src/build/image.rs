@@ -1,4 +1,4 @@
-//! Release images out of a context that is made while the engine reads it.
+//! Release images out of an archive that is made while the engine reads it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,26 +26,25 @@ pub async fn from_source(
     if wanted.output.is_some() {
         return Err(internal("a build without commands has no output folder"));
     }
-    stream_image(engine, wanted, reporter, move |context, seen| tree::append_archive(context, file, |path| seen(path)))
+    stream_image(engine, wanted, reporter, move |files, seen| tree::append_archive(files, file, |path| seen(path)))
         .await
 }
 
 /// Makes the image from a folder.
 pub async fn from_folder(engine: &Engine, wanted: &Build, folder: PathBuf, reporter: &Reporter) -> Outcome<Built> {
-    stream_image(engine, wanted, reporter, move |context, seen| tree::append_tree(context, &folder, seen)).await
+    stream_image(engine, wanted, reporter, move |files, seen| tree::append_tree(files, &folder, seen)).await
 }
 
 async fn stream_image<F>(engine: &Engine, wanted: &Build, reporter: &Reporter, fill: F) -> Outcome<Built>
 where
     F: FnOnce(&mut tar::Builder<ChunkWriter>, &mut dyn FnMut(&Path)) -> Result<(), TreeError> + Send + 'static,
 {
-    let (chunks, mut context) = mpsc::channel::<std::io::Result<Bytes>>(8);
-    let runtime = wanted.runtime_image.clone();
+    let (chunks, mut files) = mpsc::channel::<std::io::Result<Bytes>>(8);
     let mounts: Vec<PathBuf> = wanted.hidden_by_mounts.iter().map(PathBuf::from).collect();
     let writer = tokio::task::spawn_blocking(move || {
         let mut hidden: Vec<usize> = vec![0; mounts.len()];
         let write = || {
-            let mut tar = tree::begin(ChunkWriter { chunks: chunks.clone(), open: BytesMut::new() }, &runtime)?;
+            let mut tar = tree::begin(ChunkWriter { chunks: chunks.clone(), open: BytesMut::new() })?;
             fill(&mut tar, &mut |path| {
                 for (count, mount) in hidden.iter_mut().zip(&mounts) {
                     *count += usize::from(path.starts_with(mount));
@@ -61,8 +60,8 @@ where
         }
         outcome.map(|()| mounts.into_iter().zip(hidden).filter(|(_, count)| *count > 0).collect::<Vec<_>>())
     });
-    let stream = futures_util::stream::poll_fn(move |cx| context.poll_recv(cx));
-    let built = engine.build_image(stream, &wanted.labels).await;
+    let stream = futures_util::stream::poll_fn(move |cx| files.poll_recv(cx));
+    let built = engine.make_image(&wanted.runtime_image, stream, &wanted.labels).await;
     let hidden = match writer.await.map_err(|error| internal(format!("packing the release: {error}")))? {
         Ok(hidden) => hidden,
         // The engine's complaint about the broken stream says less.

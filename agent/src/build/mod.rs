@@ -40,6 +40,7 @@ pub async fn tidy(engine: &Engine, folders: &Folders) -> Outcome<()> {
     for kind in ["build", "seed", "check"] {
         engine.remove_one_offs(kind).await?;
     }
+    engine.remove_half_made().await?;
     disk::release_all(&folders.builds()).await?;
     blob::remove_all(&folders.builds())
 }

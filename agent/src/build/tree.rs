@@ -1,13 +1,11 @@
-//! From a source archive or a folder to the archive that the engine makes an image of.
+//! From a source archive or a folder to the archive of the release's files, all root's, below `app/`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
-
-/// The name of the generated Dockerfile in the context; the release lies beside it in `app/`.
-const DOCKERFILE: &str = "Dockerfile";
 
 /// What cannot become a release.
 #[derive(Debug, thiserror::Error)]
@@ -20,27 +18,24 @@ pub enum TreeError {
     Io(#[from] std::io::Error),
 }
 
-/// Starts a build context on top of an image.
-pub fn begin<W: Write>(out: W, runtime_image: &str) -> Result<Builder<W>, TreeError> {
-    let mut context = Builder::new(out);
-    context.mode(tar::HeaderMode::Deterministic);
-    context.follow_symlinks(false);
-    let text = format!("FROM {runtime_image}\nCOPY app/ /app/\n");
-    let mut header = Header::new_gnu();
-    header.set_size(text.len() as u64);
-    header.set_mode(0o644);
-    context.append_data(&mut header, DOCKERFILE, text.as_bytes())?;
-    append_folder(&mut context, Path::new("app"))?;
-    Ok(context)
+/// Starts the archive.
+pub fn begin<W: Write>(out: W) -> Result<Builder<W>, TreeError> {
+    let mut files = Builder::new(out);
+    files.mode(tar::HeaderMode::Deterministic);
+    files.follow_symlinks(false);
+    append_folder(&mut files, Path::new("app"))?;
+    Ok(files)
 }
 
-/// Copies a source archive (zstd) into the context, owned by root, and tells the path of each file.
+/// Copies a source archive (zstd) into it and tells the path of each file.
 pub fn append_archive<W: Write>(
-    context: &mut Builder<W>,
+    files: &mut Builder<W>,
     source: File,
     mut seen: impl FnMut(&Path),
 ) -> Result<(), TreeError> {
     let mut archive = Archive::new(zstd::Decoder::new(source)?);
+    // The engine follows links of the archive inside the image: through one, a file would land beside the release.
+    let mut links = BTreeSet::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = inside(&entry.path()?)?;
@@ -49,6 +44,12 @@ pub fn append_archive<W: Write>(
         }
         let kind = entry.header().entry_type();
         let shown = || path.display().to_string();
+        if path.ancestors().any(|step| links.contains(step)) {
+            return Err(TreeError::Outside(shown()));
+        }
+        if matches!(kind, EntryType::Symlink | EntryType::Link) {
+            links.insert(path.clone());
+        }
         let mut header = Header::new_gnu();
         let executable = entry.header().mode().unwrap_or(0o644) & 0o111 != 0;
         header.set_entry_type(kind);
@@ -58,19 +59,19 @@ pub fn append_archive<W: Write>(
             EntryType::Regular | EntryType::Continuous => {
                 header.set_entry_type(EntryType::Regular);
                 header.set_size(entry.size());
-                context.append_data(&mut header, target, &mut entry)?;
+                files.append_data(&mut header, target, &mut entry)?;
                 seen(&path);
             }
-            EntryType::Directory => append_folder(context, &target)?,
+            EntryType::Directory => append_folder(files, &target)?,
             EntryType::Symlink => {
                 let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?.into_owned();
                 header.set_size(0);
-                context.append_link(&mut header, target, link)?;
+                files.append_link(&mut header, target, link)?;
             }
             EntryType::Link => {
                 let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?;
                 header.set_size(0);
-                context.append_link(&mut header, target, Path::new("app").join(inside(&link)?))?;
+                files.append_link(&mut header, target, Path::new("app").join(inside(&link)?))?;
             }
             EntryType::XGlobalHeader | EntryType::XHeader => {}
             _ => return Err(TreeError::Special(shown())),
@@ -79,9 +80,9 @@ pub fn append_archive<W: Write>(
     Ok(())
 }
 
-/// Copies a folder into the context, following no link.
+/// Copies a folder into it, following no link.
 pub fn append_tree<W: Write>(
-    context: &mut Builder<W>,
+    files: &mut Builder<W>,
     root: &Path,
     seen: &mut dyn FnMut(&Path),
 ) -> Result<(), TreeError> {
@@ -97,17 +98,17 @@ pub fn append_tree<W: Write>(
             let executable = std::os::unix::fs::MetadataExt::mode(&held) & 0o111 != 0;
             header.set_mode(if executable { 0o755 } else { 0o644 });
             if held.is_dir() {
-                append_folder(context, &target)?;
+                append_folder(files, &target)?;
                 open.push(path);
             } else if held.is_symlink() {
                 header.set_entry_type(EntryType::Symlink);
                 header.set_size(0);
-                context.append_link(&mut header, target, std::fs::read_link(entry.path())?)?;
+                files.append_link(&mut header, target, std::fs::read_link(entry.path())?)?;
             } else if held.is_file() {
                 header.set_size(held.len());
                 let file = File::open(entry.path())?;
                 // One that grows meanwhile would spoil the archive.
-                context.append_data(&mut header, target, file.take(held.len()))?;
+                files.append_data(&mut header, target, file.take(held.len()))?;
                 seen(&path);
             } else {
                 return Err(TreeError::Special(path.display().to_string()));
@@ -141,12 +142,12 @@ pub fn unpack(source: File, into: &Path) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn append_folder<W: Write>(context: &mut Builder<W>, path: &Path) -> Result<(), TreeError> {
+fn append_folder<W: Write>(files: &mut Builder<W>, path: &Path) -> Result<(), TreeError> {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Directory);
     header.set_mode(0o755);
     header.set_size(0);
-    context.append_data(&mut header, path, std::io::empty())?;
+    files.append_data(&mut header, path, std::io::empty())?;
     Ok(())
 }
 
@@ -191,27 +192,28 @@ mod tests {
         file
     }
 
-    fn context(entries: &[(&str, EntryType, &str)]) -> Result<Vec<String>, TreeError> {
-        let mut context = begin(Vec::new(), "sha256:abc")?;
-        append_archive(&mut context, archive(entries), |_| ())?;
-        let bytes = context.into_inner()?;
+    fn files(entries: &[(&str, EntryType, &str)]) -> Result<Vec<String>, TreeError> {
+        let mut files = begin(Vec::new())?;
+        append_archive(&mut files, archive(entries), |_| ())?;
+        let bytes = files.into_inner()?;
         let mut read = Archive::new(bytes.as_slice());
         Ok(read.entries()?.map(|e| e.unwrap().path().unwrap().display().to_string()).collect())
     }
 
     #[test]
-    fn a_source_becomes_a_context() {
-        let paths =
-            context(&[("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")])
-                .unwrap();
-        assert_eq!(paths, ["Dockerfile", "app", "app/web/index.php", "app/link"]);
+    fn a_source_becomes_a_release() {
+        let paths = files(&[("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")])
+            .unwrap();
+        assert_eq!(paths, ["app", "app/web/index.php", "app/link"]);
     }
 
     #[test]
     fn what_leads_outside_is_refused() {
-        assert!(matches!(context(&[("../x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
-        assert!(matches!(context(&[("/etc/x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
-        assert!(matches!(context(&[("dev", EntryType::Char, "")]), Err(TreeError::Special(_))));
+        assert!(matches!(files(&[("../x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
+        assert!(matches!(files(&[("/etc/x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
+        assert!(matches!(files(&[("dev", EntryType::Char, "")]), Err(TreeError::Special(_))));
+        let through = [("link", EntryType::Symlink, "/etc"), ("link/passwd", EntryType::Regular, "x")];
+        assert!(matches!(files(&through), Err(TreeError::Outside(_))));
     }
 
     #[test]
@@ -226,8 +228,8 @@ mod tests {
             0,
         )
         .unwrap();
-        let mut context = begin(Vec::new(), "sha256:abc").unwrap();
-        let result = append_tree(&mut context, folder.path(), &mut |_| ());
+        let mut files = begin(Vec::new()).unwrap();
+        let result = append_tree(&mut files, folder.path(), &mut |_| ());
         assert!(matches!(result, Err(TreeError::Special(_))));
     }
 }

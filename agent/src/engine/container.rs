@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
+    StartContainerOptions,
 };
 use futures_util::StreamExt;
 use magrathea_core::plan::Limits;
@@ -81,6 +82,14 @@ impl Engine {
                 return Ok(Ended::Exited { code: state.exit_code.unwrap_or(-1), out_of_memory });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends a container at once; one that has just ended by itself is fine.
+    pub async fn kill_container(&self, id: &str) {
+        let options = KillContainerOptions { signal: "SIGKILL".into() };
+        if let Err(error) = self.docker.kill_container(id, Some(options)).await {
+            tracing::debug!(%error, "a container was not killed");
         }
     }
 

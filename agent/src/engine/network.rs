@@ -27,7 +27,9 @@ impl Engine {
             labels: Some(self.labels([(label::SLUG, name)])),
             ..NetworkCreateRequest::default()
         };
-        self.ensure_network(&self.prefix.name(name), request).await
+        // Not asked for before: the engine shows networks whose removal it did not finish, and only the swarm, which
+        // refuses a second of the name, knows which one there is.
+        self.create_network(&self.prefix.name(name), request).await
     }
 
     /// Makes the bridge on which builds reach package registries; its interface bears the network's name.
@@ -42,22 +44,20 @@ impl Engine {
             labels: Some(self.labels([])),
             ..NetworkCreateRequest::default()
         };
-        self.ensure_network(&name, request).await?;
+        let inspected = self.docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+        // A second bridge of a name would be made without complaint.
+        if found(inspected, || format!("looking for network {name}"))?.is_none() {
+            self.create_network(&name, request).await?;
+        }
         Ok(name)
     }
 
-    async fn ensure_network(&self, name: &str, mut request: NetworkCreateRequest) -> Outcome<bool> {
-        let doing = || format!("making network {name}");
-        let inspected = self.docker.inspect_network(name, None::<InspectNetworkOptions>).await;
-        if found(inspected, doing)?.is_some() {
-            return Ok(false);
-        }
+    async fn create_network(&self, name: &str, mut request: NetworkCreateRequest) -> Outcome<bool> {
         name.clone_into(&mut request.name);
         match self.docker.create_network(request).await {
             Ok(_) => Ok(true),
-            // Somebody was quicker.
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
-            Err(error) => Err(error).doing(doing),
+            Err(error) => Err(error).doing(|| format!("making network {name}")),
         }
     }
 
@@ -67,7 +67,8 @@ impl Engine {
         loop {
             match self.docker.remove_network(name).await {
                 Ok(()) => return Ok(true),
-                Err(error) if is_missing(&error) => return Ok(tries > 0),
+                // The engine fails with this when the swarm has removed it already and its own part lingers.
+                Err(error) if is_missing(&error) || error.to_string().ends_with("not found") => return Ok(tries > 0),
                 Err(_) if tries < RELEASE_TRIES => {
                     tries += 1;
                     tokio::time::sleep(RELEASE_PAUSE).await;

@@ -126,11 +126,11 @@ impl Engine {
             Err(error) if !is_missing(&error) => return Err(error).doing(doing),
             _ => {}
         }
-        // Swarm lets a job's task run to its end.
+        // Swarm lets a job's task run to its end. Killed, not removed: Swarm itself must let go of the task's network.
         let mode = held.spec.as_ref().and_then(|spec| spec.mode.as_ref());
         if mode.is_some_and(|mode| mode.replicated_job.is_some()) {
             for container in self.containers_of(name).await? {
-                self.remove_container(&container).await?;
+                self.kill_container(&container).await;
             }
         }
         let give_up = tokio::time::Instant::now() + GONE_LIMIT;

@@ -12,7 +12,7 @@ use crate::support::{Node, SLUG};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_run_once_with_what_the_release_has() {
-    let Some(node) = Node::start("magtj", &["static"]).await else { return };
+    let Some(node) = Node::start("magtk", &["static"]).await else { return };
     let source = node.blob(&[("index.html", "hello"), ("uploads/a.txt", "seeded")]);
     let image = node.ask(node.build(source, &[])).await.unwrap().image;
     node.ensure(Layer::App, Spec::Network(NetworkSpec { name: SLUG.into() })).await.unwrap();

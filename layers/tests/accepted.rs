@@ -147,8 +147,12 @@ fn apache_and_php_accept_their_files() {
         match case.stack {
             Stack::Static => accepts("static", &take(&["/etc/magrathea/apache.conf"]), apache),
             Stack::Php => {
-                let files =
-                    take(&["/etc/magrathea/apache.conf", "/etc/magrathea/fpm.conf", "/etc/magrathea/php/app.ini"]);
+                let files = take(&[
+                    "/etc/magrathea/apache.conf",
+                    "/etc/magrathea/fpm.conf",
+                    "/etc/magrathea/php/app.ini",
+                    "/etc/magrathea/guard.php",
+                ]);
                 let ini = &rendered["/etc/magrathea/php/app.ini"];
                 let mut php = String::new();
                 for line in ini.lines().filter(|line| line.starts_with("mail.log")) {
@@ -161,7 +165,10 @@ fn apache_and_php_accept_their_files() {
                     &format!(
                         "{apache}\nphp-fpm8.4 -R -t --fpm-config /etc/magrathea/fpm.conf\n\
                      test \"$(php -r 'echo ini_get(\"mail.log\");')\" = '{said}'\n\
-                     test \"$(php -r 'echo ini_get(\"realpath_cache_ttl\");')\" = 600"
+                     test \"$(php -r 'echo ini_get(\"realpath_cache_ttl\");')\" = 600
+                         mkdir -p /app/storage/public && ln -s ../storage/public /app/web/link
+                         echo evil >/app/storage/public/x.php && guard=/etc/magrathea/guard.php
+                         test ! -e $guard || test -z \"$(php -d auto_prepend_file=$guard /app/web/link/x.php)\""
                     ),
                 );
             }

@@ -21,6 +21,10 @@ struct Rules {
 }
 
 impl Rules {
+    fn uploads(folder: String) -> Self {
+        Rules { url: None, folder, scripts: false, allow: true, expires: None, headers: Vec::new() }
+    }
+
     fn value(self) -> Value {
         let headers: Vec<_> = self.headers.into_iter().map(|(name, value)| context! { name, value }).collect();
         let Rules { url, folder, scripts, allow, expires, .. } = self;
@@ -29,11 +33,9 @@ impl Rules {
 }
 
 pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
-    let app = &input.sections.app_layer;
-    let root = check::relative_path("app_layer.root", &app.root)?;
-    let document_root = if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") };
+    let document_root = document_root(input)?;
     let php = input.stack == Stack::Php;
-    let mut rules = folder_rules(input)?;
+    let mut rules: Vec<_> = upload_folders(input)?.into_iter().map(Rules::uploads).collect();
     rules.extend(location_rules(input, &document_root)?);
     let values = context! {
         port => PORT,
@@ -54,24 +56,22 @@ pub fn timeout_seconds(input: &InstanceInput<'_>) -> u64 {
     input.sections.routing.timeout.map_or(60, |span| span.0.as_secs().max(1))
 }
 
-/// Writable folders hold what visitors upload: no scripts there unless the manifest says so.
-fn folder_rules(input: &InstanceInput<'_>) -> Result<Vec<Rules>, LayerError> {
-    let mut rules = Vec::new();
+/// The folders whose scripts do not run: writable ones hold what visitors upload, unless the manifest says otherwise.
+pub fn upload_folders(input: &InstanceInput<'_>) -> Result<Vec<String>, LayerError> {
+    let mut folders = Vec::new();
     for (given, writable) in &input.sections.storage.writable {
         let path = check::relative_path(&format!("storage.writable.{given}"), given)?;
-        let scripts = writable.scripts.unwrap_or(writable.kind != WritableKind::Shared);
-        if !scripts {
-            rules.push(Rules {
-                url: None,
-                folder: format!("{CODE}/{path}"),
-                scripts,
-                allow: true,
-                expires: None,
-                headers: Vec::new(),
-            });
+        if !writable.scripts.unwrap_or(writable.kind != WritableKind::Shared) {
+            folders.push(format!("{CODE}/{path}"));
         }
     }
-    Ok(rules)
+    Ok(folders)
+}
+
+/// The folder that is served, in the container.
+pub fn document_root(input: &InstanceInput<'_>) -> Result<String, LayerError> {
+    let root = check::relative_path("app_layer.root", &input.sections.app_layer.root)?;
+    Ok(if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") })
 }
 
 fn location_rules(input: &InstanceInput<'_>, document_root: &str) -> Result<Vec<Rules>, LayerError> {

@@ -14,6 +14,8 @@ use crate::{InstanceInput, LayerError};
 /// The one version that the image has.
 pub const VERSION: &str = "8.4";
 pub const SOCKET: &str = "/run/php-fpm.sock";
+/// Run before every script of the web when there are folders for uploads outside of what is served.
+const GUARD: &str = "/etc/magrathea/guard.php";
 /// Memory for Apache, php-fpm's master and the scratch files of a few requests.
 const OVERHEAD: ByteSize = ByteSize::mib(48);
 
@@ -22,13 +24,35 @@ pub fn render_php(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError
     if app.version.as_deref().is_some_and(|version| version != VERSION) {
         return Err(LayerError::new("app_layer.version", "there is no such PHP here").hint("the php stack has 8.4"));
     }
+    let guard = render_guard(input)?;
     let values = context! {
         socket => SOCKET,
+        guard => guard.is_some().then_some(GUARD),
         workers => workers(app.memory, app.request_memory),
         timeout => apache::timeout_seconds(input),
     };
     let pool = render("fpm.conf", include_str!("../../templates/fpm.conf.j2"), values)?;
-    Ok(vec![file("/etc/magrathea/fpm.conf", pool), file("/etc/magrathea/php/app.ini", render_ini(input)?)])
+    let ini = render_ini(input)?;
+    let files = [file("/etc/magrathea/fpm.conf", pool), file("/etc/magrathea/php/app.ini", ini)];
+    Ok(files.into_iter().chain(guard.map(|guard| file(GUARD, guard))).collect())
+}
+
+/// Apache decides by the path that a visitor asks for. A folder for uploads outside of what is served is reached
+/// through a link (`public/storage` in Laravel), so there PHP looks at where the script really is.
+fn render_guard(input: &InstanceInput<'_>) -> Result<Option<String>, LayerError> {
+    let served = format!("{}/", apache::document_root(input)?);
+    let mut folders = apache::upload_folders(input)?;
+    folders.retain(|folder| !folder.starts_with(&served));
+    if folders.is_empty() {
+        return Ok(None);
+    }
+    let key = "auto_prepend_file";
+    let prepend = input.sections.app_layer.ini.get(key);
+    if prepend.is_some_and(|path| path.contains(['\'', '\\']) || path.chars().any(char::is_control)) {
+        return Err(LayerError::new(&format!("app_layer.ini.{key}"), "is not a path"));
+    }
+    let values = context! { folders, prepend };
+    render("guard.php", include_str!("../../templates/guard.php.j2"), values).map(Some)
 }
 
 /// How many requests run at once: as many as fit into the replica's memory.
@@ -53,6 +77,7 @@ fn render_ini(input: &InstanceInput<'_>) -> Result<String, LayerError> {
         ("log_errors", "On"),
         // The code under a release never changes: no file is looked at twice.
         ("opcache.enable_file_override", "1"),
+        ("opcache.file_update_protection", "0"),
         ("opcache.interned_strings_buffer", "8"),
         ("opcache.max_accelerated_files", "16229"),
         ("opcache.validate_timestamps", "0"),

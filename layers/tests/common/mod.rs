@@ -94,6 +94,7 @@ impl Case {
         s.storage.writable = [
             ("web/uploads", WritableKind::Shared),
             ("cache", WritableKind::Local),
+            ("storage/public", WritableKind::Shared),
             ("web/my scratch", WritableKind::Tmp),
         ]
         .map(|(path, kind)| (path.to_owned(), Writable { kind, scripts: None }))

@@ -53,7 +53,7 @@ pub async fn watch_engine(agent: Arc<NodeAgent>, stop: CancellationToken) {
 
 async fn listen(agent: &Arc<NodeAgent>, stop: &CancellationToken) {
     let mut events = std::pin::pin!(agent.engine.container_events());
-    // The first poll opens the stream, so nothing falls between it and the comparison.
+    // What happens during the comparison is told after it.
     agent.router.resync().await;
     resync_caches(agent, stop);
     let mut told = HashSet::new();

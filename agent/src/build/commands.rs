@@ -35,7 +35,7 @@ pub async fn build(
     };
     // A container that was cut off holds the disk.
     if cancel.is_cancelled() {
-        engine.remove_build_of(&wanted.cache).await?;
+        engine.remove_one_offs_of("build", &wanted.cache).await?;
     }
     disk.release().await?;
     outcome

@@ -107,9 +107,9 @@ impl Engine {
         self.remove_containers(&[(label::ONCE, kind)]).await
     }
 
-    /// Removes the container of an app's build that was cut off.
-    pub async fn remove_build_of(&self, key: &str) -> Outcome<()> {
-        self.remove_containers(&[(label::ONCE, "build"), (label::KEY, key)]).await
+    /// Removes those of a kind that were cut off: for an app's build or an instance's seeding.
+    pub async fn remove_one_offs_of(&self, kind: &str, key: &str) -> Outcome<()> {
+        self.remove_containers(&[(label::ONCE, kind), (label::KEY, key)]).await
     }
 
     async fn remove_containers(&self, labels: &[(&str, &str)]) -> Outcome<()> {

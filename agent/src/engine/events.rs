@@ -32,12 +32,14 @@ pub enum Happening {
 }
 
 impl Engine {
-    /// Everything from now on; ends when the engine goes away.
+    /// Everything from now on, though it is listened to later; ends when the engine goes away.
     pub fn container_events(&self) -> impl Stream<Item = Outcome<ContainerEvent>> + Send + '_ {
         let mut filters = self.own(&[]);
         filters.insert("type".into(), vec!["container".into()]);
         filters.insert("event".into(), ["start", "kill", "die"].map(str::to_owned).to_vec());
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        let now = jiff::Timestamp::now();
+        let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+        let options = EventsOptions { since: Some(since), filters: Some(filters), ..EventsOptions::default() };
         self.docker.events(Some(options)).filter_map(move |event| async move {
             match event.doing(|| "listening to the engine".into()) {
                 Ok(message) => self.understand(message).map(Ok),

@@ -23,6 +23,8 @@ pub async fn seed(engine: &Engine, folders: &Folders, spec: &SeedSpec) -> Outcom
     if fresh.is_empty() {
         return Ok(false);
     }
+    // A call that was cancelled leaves its container at work.
+    engine.remove_one_offs_of("seed", &storage.slug).await?;
     let mut script = String::from("set -e\n");
     for (n, mount) in fresh.iter().enumerate() {
         let path = mount.path.replace('\'', "'\\''");
@@ -31,6 +33,7 @@ pub async fn seed(engine: &Engine, folders: &Folders, spec: &SeedSpec) -> Outcom
     }
     let one_off = OneOff {
         kind: "seed",
+        key: Some(storage.slug.clone()),
         image: spec.image.clone(),
         command: ["/bin/sh", "-c", &script].map(str::to_owned).to_vec(),
         user: Some(format!("{0}:{0}", storage.uid)),

@@ -104,8 +104,14 @@ async fn hostile_archives_are_refused_with_what_and_why() {
         ("no archive at all", b"GIF89a".to_vec(), &[]),
     ];
     for (what, body, says) in cases {
-        let answer =
-            client.post(&url).bearer_auth(credentials["token"].as_str().unwrap()).body(body).send().await.unwrap();
+        let answer = client
+            .post(&url)
+            .header("Content-Type", "application/zstd")
+            .bearer_auth(credentials["token"].as_str().unwrap())
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap().replace([',', '_'], "");
         assert!((400..500).contains(&status), "{what}: {status} {text}");
@@ -120,7 +126,14 @@ async fn hostile_archives_are_refused_with_what_and_why() {
             raw(t, &format!("data/{}/{n}", n % 100), EntryType::Regular, "", b"x");
         }
     });
-    let answer = client.post(&url).bearer_auth(credentials["token"].as_str().unwrap()).body(fine).send().await.unwrap();
+    let answer = client
+        .post(&url)
+        .header("Content-Type", "application/zstd")
+        .bearer_auth(credentials["token"].as_str().unwrap())
+        .body(fine)
+        .send()
+        .await
+        .unwrap();
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     magrathea_tests::until(std::time::Duration::from_secs(120), "100,000 files are deployed", || {
         site.td(&["app", "info", "--json"]).stdout.contains("\"serving\"")

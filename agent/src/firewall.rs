@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use magrathea_core::plan::FirewallSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, GATEWAY_BRIDGE};
+use crate::engine::{Engine, GATEWAY_BRIDGE, OVERLAY_POOL};
 use crate::fail::Outcome;
 use crate::folders::{self, Folders};
 use crate::program::{run_program, run_program_with};
@@ -123,7 +123,7 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
          add rule inet magrathea forward oifname @closed drop\n\
          add rule inet magrathea forward iifname @closed oifname \"docker*\" drop\n\
          add rule inet magrathea forward iifname @closed oifname \"br-*\" drop\n\
-         add rule inet magrathea forward iifname @closed ip daddr 169.254.0.0/16 drop\n\
+         add rule inet magrathea forward iifname @closed ip daddr {{ {OVERLAY_POOL}, 169.254.0.0/16 }} drop\n\
          add rule inet magrathea forward iifname @closed ip6 daddr fe80::/10 drop\n"
     ));
     text

@@ -81,6 +81,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
     let mut files = BTreeMap::new();
     let values = context! {
         slug => input.slug(),
+        folder => format!("/etc/magrathea/router/instances/{}", input.slug()),
         app => input.app.as_str(),
         sticky => input.stack == Stack::Tomcat && input.sections.app_layer.replicas > 1,
         timeout => timeout_seconds(input),
@@ -143,22 +144,29 @@ fn cache_name(kind: ProxyKind) -> Option<&'static str> {
 /// What the visitor rules need, in the order in which they are asked.
 fn plan_access(input: &InstanceInput<'_>, files: &mut BTreeMap<String, SecretText>) -> Result<Value, LayerError> {
     let access = &input.sections.access;
-    for (key, name, entries) in [
-        ("access.allow", "allow.lst", &access.allow),
-        ("access.deny", "deny.lst", &access.deny),
-        ("access.maintenance_allow", "maintenance.lst", &access.maintenance_allow),
-    ] {
-        if !entries.is_empty() {
-            files.insert(name.into(), SecretText(render_list(input, key, entries)?));
+    let mut file = |name: &str, ending: &str, content: SecretText| {
+        let name = file_name(name, ending, &content);
+        files.insert(name.clone(), content);
+        name
+    };
+    let mut list = |key: &str, name: &str, entries: &[String]| -> Result<Option<String>, LayerError> {
+        if entries.is_empty() {
+            return Ok(None);
         }
-    }
+        Ok(Some(file(name, "lst", SecretText(render_list(input, key, entries)?))))
+    };
+    let deny = list("access.deny", "deny", &access.deny)?;
+    let allow = list("access.allow", "allow", &access.allow)?;
+    let pass = list("access.maintenance_allow", "maintenance", &access.maintenance_allow)?;
+    let mut passwords = None;
     if let Some(secret) = &access.basic_auth {
         if !input.secrets.contains(secret) {
             return Err(LayerError::new("access.basic_auth", format!("the secret {secret} has no value"))
                 .hint(format!("set it to `user:password` lines with `td config set {secret}`")));
         }
-        files.insert("auth.lst".into(), SecretText::secret(BASIC_AUTH_SECRET));
+        passwords = Some(file("auth", "lst", SecretText::secret(BASIC_AUTH_SECRET)));
     }
+    let mut maintenance = None;
     if access.maintenance {
         let page = match &access.maintenance_page {
             Some(path) => input.text("access.maintenance_page", path)?,
@@ -171,16 +179,15 @@ fn plan_access(input: &InstanceInput<'_>, files: &mut BTreeMap<String, SecretTex
         if page.contains("${secret:") {
             return Err(LayerError::new("access.maintenance_page", "holds the mark of a secret, `${secret:`"));
         }
-        // Without an own list, a list with nothing in it: HAProxy reads the file in any case.
-        files.entry("maintenance.lst".into()).or_default();
-        files.insert("maintenance.html".into(), SecretText(page.to_owned()));
+        maintenance = Some(file("maintenance", "html", SecretText(page.to_owned())));
     }
-    Ok(context! {
-        deny => !access.deny.is_empty(),
-        allow => !access.allow.is_empty(),
-        basic_auth => access.basic_auth.is_some(),
-        maintenance => access.maintenance,
-    })
+    Ok(context! { deny, allow, passwords, maintenance, pass })
+}
+
+/// A file's name with a hash of its content in it: while two releases stand side by side, neither reads the other's.
+fn file_name(name: &str, ending: &str, content: &SecretText) -> String {
+    let hash = hash_text(&content.0);
+    format!("{name}-{}.{ending}", hash.get(..8).unwrap_or(&hash))
 }
 
 /// A regular expression that finds a bypass cookie in a `Cookie` header; `.` when every cookie is one.

@@ -43,6 +43,12 @@ impl Site {
         self.td(&["app", "deploy", "--dirty"])
     }
 
+    /// Whether the app's only instance serves, by the gateway's own word.
+    pub fn serves(&self) -> bool {
+        let info = self.td(&["app", "info", "--json"]);
+        info.code == 0 && info.json()["instances"][0]["state"] == "serving"
+    }
+
     /// The default host name.
     pub fn host(&self) -> String {
         format!("{}.localhost", self.name)

@@ -137,9 +137,7 @@ async fn stopped_and_started_again_every_byte_is_there() {
     lab.local("stop").ok();
     assert!(lab.client().get(site.url("/")).send().await.is_err(), "nothing listens after stop");
     lab.local("up").ok();
-    until(Duration::from_secs(60), "the app serves again", || {
-        site.td(&["app", "info", "--json"]).stdout.contains("\"serving\"")
-    });
+    until(Duration::from_secs(60), "the app serves again", || site.serves());
     assert_eq!(site.get("/").await, (200, written));
     let started = std::time::Instant::now();
     lab.local("up").ok();

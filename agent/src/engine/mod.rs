@@ -17,6 +17,7 @@ pub use convert::{Identity, Parts, ReadyFile, ReadySecret, Run, render_service};
 pub use events::{ContainerEvent, Happening};
 pub use exec::Said;
 pub use replicas::{FailedTask, Job, Running};
+pub use swarm::OVERLAY_POOL;
 
 use std::collections::HashMap;
 

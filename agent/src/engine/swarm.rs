@@ -12,7 +12,7 @@ use super::{Engine, GATEWAY_BRIDGE, found};
 use crate::fail::{Doing, Outcome, node, with_hint};
 
 /// Overlay networks are cut from here, 32 addresses each, so that 2,000 instances fit.
-const OVERLAY_POOL: &str = "10.201.0.0/16";
+pub const OVERLAY_POOL: &str = "10.201.0.0/16";
 const OVERLAY_MASK: u32 = 27;
 
 impl Engine {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use magrathea_core::plan::NodeFolder;
 
-use super::control::{Control, ServerState};
+use super::control::{Control, ServerState, Worker};
 use super::render::{ACTIVE, HOSTS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map};
 use super::route::{Route, Slot};
 use crate::engine::{Engine, OneOff};
@@ -40,6 +40,7 @@ impl Applier {
                 .map_err(|error| crate::fail::node(format!("putting the router's configuration in place: {error}")))?;
             if self.control.answers().await {
                 self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
+                self.adjust_ending(texts, routes).await;
             }
             folders::store(&self.shape_file(), &texts.shape)?;
             return Ok(());
@@ -111,26 +112,42 @@ impl Applier {
         Ok((code, String::from_utf8_lossy(&said).into_owned()))
     }
 
-    /// Changes the running worker's servers and maps; false when afterwards it is not as wanted.
+    /// Changes the running workers' servers and maps; false when afterwards the current one is not as wanted.
     async fn adjust(&self, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<bool> {
-        let commands = server_commands(&self.control.read_servers("").await?, routes);
+        let fits = self.adjust_worker(Worker::Current, texts, routes).await?;
+        self.adjust_ending(texts, routes).await;
+        Ok(fits)
+    }
+
+    /// A visitor who has kept a connection from before a reload is answered by the worker of that time once more: it
+    /// must lead to what serves now as far as it can.
+    async fn adjust_ending(&self, texts: &Texts, routes: &BTreeMap<String, Route>) {
+        for worker in self.control.ending_workers().await.unwrap_or_default() {
+            if let Err(error) = self.adjust_worker(worker, texts, routes).await {
+                tracing::debug!(%error, %worker, "an ending worker was not changed");
+            }
+        }
+    }
+
+    async fn adjust_worker(&self, worker: Worker, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<bool> {
+        let commands = server_commands(&self.control.read_servers(worker, "").await?, routes);
         for batch in commands.chunks(64) {
-            self.control.worker(&batch.join(";")).await?;
+            self.control.worker(worker, &batch.join(";")).await?;
         }
         let servers_fit =
-            commands.is_empty() || server_commands(&self.control.read_servers("").await?, routes).is_empty();
+            commands.is_empty() || server_commands(&self.control.read_servers(worker, "").await?, routes).is_empty();
         let mut maps_fit = true;
         for name in MAP_ORDER {
             let Some(wanted) = texts.maps.get(name) else { continue };
             let path = map_path(name);
-            let commands = map_commands(name, &self.control.read_map(&path).await?, wanted);
+            let commands = map_commands(name, &self.control.read_map(worker, &path).await?, wanted);
             if commands.is_empty() {
                 continue;
             }
             for batch in commands.chunks(64) {
-                self.control.worker(&batch.join(";")).await?;
+                self.control.worker(worker, &batch.join(";")).await?;
             }
-            maps_fit &= self.control.read_map(&path).await? == *wanted;
+            maps_fit &= self.control.read_map(worker, &path).await? == *wanted;
         }
         Ok(servers_fit && maps_fit)
     }

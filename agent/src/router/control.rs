@@ -22,6 +22,24 @@ pub struct Control {
     admin: PathBuf,
 }
 
+/// One of the router's processes that answer visitors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worker {
+    Current,
+    /// It runs what a reload has replaced, until its last connection ends.
+    Ending(u32),
+}
+
+impl std::fmt::Display for Worker {
+    /// The master's own way of addressing it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Worker::Current => f.write_str("@1"),
+            Worker::Ending(pid) => write!(f, "@!{pid}"),
+        }
+    }
+}
+
 /// A server as the router has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
@@ -41,14 +59,20 @@ impl Control {
 
     /// Whether a worker answers.
     pub async fn answers(&self) -> bool {
-        self.worker("show info").await.is_ok_and(|info| info.contains("Pid:"))
+        self.worker(Worker::Current, "show info").await.is_ok_and(|info| info.contains("Pid:"))
     }
 
-    /// Gives commands, separated by semicolons, to the current worker. They go through the master: on the worker's own
-    /// socket an ending worker may still be the one that answers.
-    pub async fn worker(&self, commands: &str) -> Outcome<String> {
-        let addressed: Vec<_> = commands.split(';').map(|command| format!("@1 {command}")).collect();
+    /// Gives commands, separated by semicolons, to a worker. They go through the master: on the workers' own socket an
+    /// ending one may still be the one that answers.
+    pub async fn worker(&self, worker: Worker, commands: &str) -> Outcome<String> {
+        let addressed: Vec<_> = commands.split(';').map(|command| format!("{worker} {command}")).collect();
         self.master(&addressed.join(";")).await
+    }
+
+    /// The workers that still answer visitors on connections from before a reload.
+    pub async fn ending_workers(&self) -> Outcome<Vec<Worker>> {
+        let (_, old) = parse_workers(&self.master("show proc").await?);
+        Ok(old.into_iter().map(Worker::Ending).collect())
     }
 
     /// Gives a command to the master.
@@ -111,13 +135,13 @@ impl Control {
     }
 
     /// A map as the worker has it.
-    pub async fn read_map(&self, path: &str) -> Outcome<BTreeMap<String, String>> {
-        Ok(parse_map(&self.worker(&format!("show map {path}")).await?))
+    pub async fn read_map(&self, worker: Worker, path: &str) -> Outcome<BTreeMap<String, String>> {
+        Ok(parse_map(&self.worker(worker, &format!("show map {path}")).await?))
     }
 
     /// The servers of a backend, or of all.
-    pub async fn read_servers(&self, backend: &str) -> Outcome<Vec<ServerState>> {
-        Ok(parse_servers(&self.worker(format!("show servers state {backend}").trim()).await?))
+    pub async fn read_servers(&self, worker: Worker, backend: &str) -> Outcome<Vec<ServerState>> {
+        Ok(parse_servers(&self.worker(worker, format!("show servers state {backend}").trim()).await?))
     }
 
     /// Requests that a backend has in flight or queued, over the current worker and those that are ending.

@@ -1,6 +1,6 @@
 //! The files that an instance's backend refers to, and its certificates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use magrathea_core::plan::{NodeFolder, RouteSpec, SecretText, hash_of};
@@ -47,14 +47,17 @@ impl RouteFiles {
         Ok(RouteFiles { slug: spec.slug.clone(), files, certificates, hash })
     }
 
-    /// Writes them and removes what the route had beside them.
+    /// Writes them and removes what neither they nor a lane of the route before needs.
     pub fn write(&self, folders: &Folders, before: Option<&Route>) -> Outcome<Undo> {
         let router = folders.node(NodeFolder::Router);
         let own = router.join("instances").join(&self.slug);
         folders::make_folder(&own, 0o755)?;
         let certificates = router.join("certs");
         let mut wanted: BTreeMap<PathBuf, Option<&String>> = BTreeMap::new();
-        let stale = std::fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path());
+        let needed: BTreeSet<_> = before.into_iter().flat_map(Route::lanes).flat_map(|lane| &lane.files).collect();
+        let held = std::fs::read_dir(&own).into_iter().flatten().flatten();
+        let stale =
+            held.filter(|file| !needed.iter().any(|name| file.file_name() == name.as_str())).map(|file| file.path());
         wanted.extend(stale.map(|path| (path, None)));
         let stale = before.into_iter().flat_map(|route| &route.certificates).map(|name| certificates.join(name));
         wanted.extend(stale.map(|path| (path, None)));

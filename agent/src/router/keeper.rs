@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Request;
 use super::apply::Applier;
-use super::control::Control;
+use super::control::{Control, Worker};
 use super::files::RouteFiles;
 use super::render::{ACTIVE, map_path, render};
 use super::route::{Lane, Route, Server, Slot};
@@ -172,11 +172,11 @@ impl Keeper {
     }
 
     async fn read(&self, slug: &str) -> Outcome<Serving> {
-        let active = self.control.read_map(&map_path(ACTIVE)).await?;
+        let active = self.control.read_map(Worker::Current, &map_path(ACTIVE)).await?;
         let Some((backend, release)) = active.get(slug).and_then(|value| value.split_once(',')) else {
             return Ok(Serving::default());
         };
-        let states = self.control.read_servers(backend).await?;
+        let states = self.control.read_servers(Worker::Current, backend).await?;
         let lanes = || self.routes.get(slug).into_iter().flat_map(Route::lanes).flat_map(Lane::servers);
         let replicas =
             states.into_iter().filter(|state| !state.out && state.name.starts_with('r')).filter_map(|state| {

@@ -53,6 +53,8 @@ pub struct Lane {
     pub options: String,
     /// A place that is empty waits for a replica.
     pub places: Vec<Option<Server>>,
+    /// The files that its lines refer to.
+    pub files: Vec<String>,
 }
 
 impl Lane {
@@ -65,6 +67,7 @@ impl Lane {
             text: spec.backend.clone(),
             options: spec.server_options.clone(),
             places: servers.into_iter().map(Some).collect(),
+            files: spec.files.keys().cloned().collect(),
         }
     }
 
@@ -190,6 +193,7 @@ mod tests {
             port: 8080,
             text: String::new(),
             options: String::new(),
+            files: Vec::new(),
             places: vec![Some(server("x", 1)), Some(server("y", 2))],
         };
         assert!(lane.leave("x"));

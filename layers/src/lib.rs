@@ -1,6 +1,6 @@
 //! The six layers: each a pure module that turns an instance on its cluster into desired resources.
 //!
-//! Every rendered text comes out of a template in `templates/`; every value that goes into one passed [`check`] first.
+//! Every rendered text comes out of a template in `templates/`; every value that goes into one passed `check` first.
 
 mod access;
 mod app;

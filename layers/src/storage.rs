@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use magrathea_core::manifest::WritableKind;
+use magrathea_core::manifest::{Stack, WritableKind};
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{
     MountSource, MountSpec, NetworkSpec, Resource, SeedSpec, Spec, StorageMount, StorageSpec, TmpfsSpec, hash_text,
@@ -15,6 +15,8 @@ use crate::{InstanceInput, LayerError, check, resource};
 pub const CODE: &str = "/app";
 /// Most memory that one `tmp` path may use.
 const TMP_SIZE: ByteSize = ByteSize::mib(64);
+/// Where PHP keeps uploads while they come in: on disk, so that their size is not a matter of memory.
+pub const SCRATCH: &str = "/var/tmp";
 
 /// The writable paths, as storage keeps them and as a replica sees them.
 pub struct Writable {
@@ -37,8 +39,12 @@ pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
             mounts,
         };
         resources.push(resource(Layer::Storage, "files", Spec::Storage(storage.clone())));
-        let seed = SeedSpec { storage, image: input.image.to_owned() };
-        resources.push(resource(Layer::Storage, "seed", Spec::Seed(seed)));
+        let of_the_release = storage.mounts.iter().filter(|mount| !mount.path.is_empty()).cloned().collect::<Vec<_>>();
+        if !of_the_release.is_empty() {
+            let storage = StorageSpec { mounts: of_the_release, ..storage };
+            let seed = SeedSpec { storage, image: input.image.to_owned() };
+            resources.push(resource(Layer::Storage, "seed", Spec::Seed(seed)));
+        }
     }
     Ok(resources)
 }
@@ -63,15 +69,21 @@ pub fn plan_writable(input: &InstanceInput<'_>) -> Result<Writable, LayerError> 
             path: path.to_owned(),
             shared: writable.kind == WritableKind::Shared,
         };
-        let source = MountSource::Storage {
-            slug: input.slug(),
-            base: input.cluster.storage.path.clone(),
-            mount: mount.name.clone(),
-        };
-        out.service_mounts.push(MountSpec { source, target, read_only: false });
+        out.service_mounts.push(mounted(input, &mount, target));
         out.mounts.push(mount);
     }
+    if input.stack == Stack::Php {
+        let scratch = StorageMount { name: "scratch".into(), path: String::new(), shared: false };
+        out.service_mounts.push(mounted(input, &scratch, SCRATCH.to_owned()));
+        out.mounts.push(scratch);
+    }
     Ok(out)
+}
+
+fn mounted(input: &InstanceInput<'_>, mount: &StorageMount, target: String) -> MountSpec {
+    let (slug, base) = (input.slug(), input.cluster.storage.path.clone());
+    let source = MountSource::Storage { slug, base, mount: mount.name.clone() };
+    MountSpec { source, target, read_only: false }
 }
 
 /// A folder name that can be read, and that no other path of the instance has.

@@ -24,10 +24,11 @@ fn image(name: &str) -> String {
 }
 
 /// Runs a command in a container of the image with a folder of files in it; the error is what it said.
-fn accepts(name: &str, files: &BTreeMap<&str, String>, command: &str) {
+fn accepts<Target: AsRef<str>>(name: &str, files: &BTreeMap<Target, String>, command: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut script = String::from("set -e\n");
     for (n, (target, content)) in files.iter().enumerate() {
+        let target = target.as_ref();
         std::fs::write(folder.path().join(n.to_string()), content).unwrap();
         let parent = Path::new(target).parent().unwrap().display();
         script.push_str(&format!("mkdir -p {parent}\ncp /given/{n} {target}\n"));
@@ -62,7 +63,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The router's configuration with both backends of an instance in it, as the agent puts it together.
-fn router_files(case: &Case) -> BTreeMap<&'static str, String> {
+fn router_files(case: &Case) -> BTreeMap<String, String> {
     let plan = case.plan().unwrap();
     let rendered = texts(&plan);
     let mut config = texts(&case.cluster_plan())["haproxy.cfg"].clone();
@@ -75,21 +76,15 @@ fn router_files(case: &Case) -> BTreeMap<&'static str, String> {
     }
     let maps = "/etc/magrathea/router/maps/";
     let mut files = BTreeMap::from([
-        ("/etc/magrathea/router/haproxy.cfg", config),
-        ("/etc/magrathea/router/maps/hosts.map", "blog.example i0123456789ab\n".into()),
-        ("/etc/magrathea/router/maps/wildcards.map", ".blog.example i0123456789ab\n".into()),
-        ("/etc/magrathea/router/maps/active.map", "i0123456789ab i0123456789ab_a,7\n".into()),
+        ("/etc/magrathea/router/haproxy.cfg".to_owned(), config),
+        (format!("{maps}hosts.map"), "blog.example i0123456789ab\n".into()),
+        (format!("{maps}wildcards.map"), ".blog.example i0123456789ab\n".into()),
+        (format!("{maps}active.map"), "i0123456789ab i0123456789ab_a,7\n".into()),
     ]);
-    assert!(files.keys().any(|name| name.starts_with(maps)));
-    for (name, target) in [
-        ("allow.lst", "/etc/magrathea/router/instances/i0123456789ab/allow.lst"),
-        ("deny.lst", "/etc/magrathea/router/instances/i0123456789ab/deny.lst"),
-        ("maintenance.lst", "/etc/magrathea/router/instances/i0123456789ab/maintenance.lst"),
-        ("maintenance.html", "/etc/magrathea/router/instances/i0123456789ab/maintenance.html"),
-        ("auth.lst", "/etc/magrathea/router/instances/i0123456789ab/auth.lst"),
-    ] {
-        if let Some(content) = rendered.get(name) {
-            files.insert(target, content.clone());
+    // The instance's own files: their names hold a hash of their content.
+    for (name, content) in &rendered {
+        if ["allow-", "deny-", "maintenance-", "auth-"].iter().any(|start| name.starts_with(start)) {
+            files.insert(format!("/etc/magrathea/router/instances/i0123456789ab/{name}"), content.clone());
         }
     }
     files

@@ -88,7 +88,7 @@ pub struct StorageSpec {
 pub struct StorageMount {
     /// The folder's name in the instance's storage: `[a-z0-9-]`, from the path and its hash.
     pub name: String,
-    /// The path in the repository, as in `web/uploads`.
+    /// The path in the repository, as in `web/uploads`; empty for a folder of the platform's own.
     pub path: String,
     pub shared: bool,
 }

@@ -164,6 +164,9 @@ pub struct Build {
     pub labels: BTreeMap<String, String>,
     /// Writable paths: a warning is given when the release has files there.
     pub hidden_by_mounts: Vec<String>,
+    /// Writable paths in memory: the engine gives what it mounts there the mode of the release's folder.
+    #[serde(default)]
+    pub in_memory: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Deploys, releases, plans and their application.
 //!
-//! [`submit`] takes a source in, [`pipeline`] carries a deploy out, [`recover`] ends what a killed gateway left,
-//! [`reconcile`] keeps nodes as their plans say, and [`sweep`] takes away what nothing refers to. All of them reach a
-//! node through [`apply`] and tell people through [`events`].
+//! `submit` takes a source in, `pipeline` carries a deploy out, `recover` ends what a killed gateway left,
+//! `reconcile` keeps nodes as their plans say, and `sweep` takes away what nothing refers to. All of them reach a
+//! node through `apply` and tell people through `events`.
 
 mod apply;
 mod destroy;

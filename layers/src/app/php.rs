@@ -9,6 +9,7 @@ use minijinja::context;
 use super::{apache, file};
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT};
 use crate::render::render;
+use crate::storage::SCRATCH;
 use crate::{InstanceInput, LayerError};
 
 /// The one version that the image has.
@@ -55,6 +56,9 @@ fn render_guard(input: &InstanceInput<'_>) -> Result<Option<String>, LayerError>
     render("guard.php", include_str!("../../templates/guard.php.j2"), values).map(Some)
 }
 
+/// The largest upload that is taken without being asked for in `ini`.
+const UPLOAD: ByteSize = ByteSize::mib(512);
+
 /// How many requests run at once: as many as fit into the replica's memory.
 fn workers(memory: ByteSize, request: ByteSize) -> u64 {
     let fixed = OVERHEAD.bytes() + opcache(memory).bytes();
@@ -67,7 +71,7 @@ fn opcache(memory: ByteSize) -> ByteSize {
 
 fn render_ini(input: &InstanceInput<'_>) -> Result<String, LayerError> {
     let app = &input.sections.app_layer;
-    let upload = format!("{}M", (app.memory.as_mib() / 4).min(input.sections.proxy.max_body.as_mib()).max(1));
+    let upload = format!("{}M", input.sections.proxy.max_body.min(UPLOAD).as_mib().max(1));
     let mut settings: BTreeMap<&str, String> = [
         ("date.timezone", "UTC"),
         ("display_errors", "Off"),
@@ -84,8 +88,8 @@ fn render_ini(input: &InstanceInput<'_>) -> Result<String, LayerError> {
         ("realpath_cache_size", "4096K"),
         ("realpath_cache_ttl", "600"),
         ("session.save_path", "/tmp"),
-        ("sys_temp_dir", "/tmp"),
-        ("upload_tmp_dir", "/tmp"),
+        ("sys_temp_dir", SCRATCH),
+        ("upload_tmp_dir", SCRATCH),
         ("user_ini.cache_ttl", "3600"),
     ]
     .map(|(key, value)| (key, value.to_owned()))

@@ -148,12 +148,26 @@ fn requests(lab: &Lab) {
     let host = site.host();
     let unique = bench.join("unique.lua");
     let ours = format!("http://127.0.0.1:{}/page.php", lab.http);
-    let cases: [(&str, &str, Option<&Path>, Option<&str>, &str); 3] = [
-        ("Varnish hit", "http://127.0.0.1:18180/page.php", None, None, "≥ 0.9"),
-        ("cacheable miss", "http://127.0.0.1:18180/page.php", Some(&unique), None, "≥ 0.85"),
-        ("uncacheable", "http://127.0.0.1:18183/page.php", None, Some("Cookie: session=1"), "≥ 0.85"),
+    struct Case<'a> {
+        what: &'a str,
+        by_hand: &'a str,
+        script: Option<&'a Path>,
+        header: Option<&'a str>,
+        target: &'a str,
+    }
+    let (cached, direct) = ("http://127.0.0.1:18180/page.php", "http://127.0.0.1:18183/page.php");
+    let cases = [
+        Case { what: "Varnish hit", by_hand: cached, script: None, header: None, target: "≥ 0.9" },
+        Case { what: "cacheable miss", by_hand: cached, script: Some(&unique), header: None, target: "≥ 0.85" },
+        Case {
+            what: "uncacheable",
+            by_hand: direct,
+            script: None,
+            header: Some("Cookie: session=1"),
+            target: "≥ 0.85",
+        },
     ];
-    for (what, by_hand, script, header, target) in cases {
+    for Case { what, by_hand, script, header, target } in cases {
         let (mut measured, mut compared) = (Vec::new(), Vec::new());
         for _ in 0..5 {
             compared.push(wrk(by_hand, None, script, header));

@@ -7,7 +7,8 @@
 #   scripts/local.sh status   what runs
 #
 # Settings (environment): MAGRATHEA_HOME data and logs; MAGRATHEA_PREFIX names in the engine; MAGRATHEA_CLUSTERS the
-# clusters.yml of the first start; MAGRATHEA_API, MAGRATHEA_AGENTS listen addresses; MAGRATHEA_EXAMPLE= deploys none.
+# clusters.yml of the first start; MAGRATHEA_API, MAGRATHEA_AGENTS listen addresses; MAGRATHEA_EXAMPLE= deploys none;
+# MAGRATHEA_SKIP_BUILD=1 starts what was built before.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -25,7 +26,7 @@ minimum_disk_gib=6
 # shellcheck source=scripts/lib.sh
 . "$repo/scripts/lib.sh"
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 # --- what is already there -------------------------------------------------------------------------------------------
 
@@ -231,8 +232,10 @@ up() {
     flock -n 9 || die "another scripts/local.sh is at work" "wait for it to end"
     phase "installing packages" install_packages
     phase "starting the Docker Engine" start_engine
-    phase "building the workspace" build_workspace
-    phase "building the layer images" build_images
+    if [[ -z ${MAGRATHEA_SKIP_BUILD:-} ]]; then
+        phase "building the workspace" build_workspace
+        phase "building the layer images" build_images
+    fi
     make_home
     phase "starting the gateway" start_gateway
     phase "starting the agent" start_agent

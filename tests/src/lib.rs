@@ -68,7 +68,7 @@ impl Lab {
 
     /// Runs `scripts/local.sh VERB` with this laboratory's settings.
     pub fn local(&self, verb: &str) -> Ended {
-        run(Command::new(self.repository.join("scripts/local.sh")).arg(verb))
+        run(Command::new(self.repository.join("scripts/local.sh")).arg(verb).env("MAGRATHEA_SKIP_BUILD", "1"))
     }
 
     /// Kills one of the installation's processes without a chance to clean up.

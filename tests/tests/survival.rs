@@ -117,8 +117,9 @@ async fn the_agent_killed_at_every_phase() {
 async fn stopped_and_started_again_every_byte_is_there() {
     let lab = Lab::get();
     let site = Site::new(&lab, "sleeper");
-    site.file("magrathea.yml", "db: {mysql: {}}\nstorage: {writable: {files: {kind: shared}}}\n")
+    site.file("magrathea.yml", "db: {mysql: {}}\nstorage: {writable: {files: {kind: shared}}}\napp_layer: {health: {path: /up.txt, expect: 200}}\n")
         .file("files/seeded.txt", "from the release")
+        .file("up.txt", "up")
         .file(
             "index.php",
             r#"<?php

@@ -8,7 +8,7 @@ use magrathea_core::wire::{Build, Built};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
-use super::tree::{self, TreeError};
+use super::tree::{Release, TreeError};
 use crate::actions::Reporter;
 use crate::engine::Engine;
 use crate::fail::{Doing, Outcome, internal, refused};
@@ -26,31 +26,32 @@ pub async fn from_source(
     if wanted.output.is_some() {
         return Err(internal("a build without commands has no output folder"));
     }
-    stream_image(engine, wanted, reporter, move |files, seen| tree::append_archive(files, file, |path| seen(path)))
-        .await
+    stream_image(engine, wanted, reporter, move |release, seen| release.append_archive(file, seen)).await
 }
 
 /// Makes the image from a folder.
 pub async fn from_folder(engine: &Engine, wanted: &Build, folder: PathBuf, reporter: &Reporter) -> Outcome<Built> {
-    stream_image(engine, wanted, reporter, move |files, seen| tree::append_tree(files, &folder, seen)).await
+    stream_image(engine, wanted, reporter, move |release, seen| release.append_tree(&folder, seen)).await
 }
 
 async fn stream_image<F>(engine: &Engine, wanted: &Build, reporter: &Reporter, fill: F) -> Outcome<Built>
 where
-    F: FnOnce(&mut tar::Builder<ChunkWriter>, &mut dyn FnMut(&Path)) -> Result<(), TreeError> + Send + 'static,
+    F: FnOnce(&mut Release<ChunkWriter>, &mut dyn FnMut(&Path)) -> Result<(), TreeError> + Send + 'static,
 {
     let (chunks, mut files) = mpsc::channel::<std::io::Result<Bytes>>(8);
     let mounts: Vec<PathBuf> = wanted.hidden_by_mounts.iter().map(PathBuf::from).collect();
+    let in_memory = wanted.in_memory.iter().map(|path| path.trim_start_matches("./").into()).collect();
     let writer = tokio::task::spawn_blocking(move || {
         let mut hidden: Vec<usize> = vec![0; mounts.len()];
         let write = || {
-            let mut tar = tree::begin(ChunkWriter { chunks: chunks.clone(), open: BytesMut::new() })?;
-            fill(&mut tar, &mut |path| {
+            let out = ChunkWriter { chunks: chunks.clone(), open: BytesMut::new() };
+            let mut release = Release::begin(out, in_memory)?;
+            fill(&mut release, &mut |path| {
                 for (count, mount) in hidden.iter_mut().zip(&mounts) {
                     *count += usize::from(path.starts_with(mount));
                 }
             })?;
-            tar.into_inner()?.flush()?;
+            release.finish()?.flush()?;
             Ok(())
         };
         let outcome: Result<(), TreeError> = write();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
@@ -18,104 +19,132 @@ pub enum TreeError {
     Io(#[from] std::io::Error),
 }
 
-/// Starts the archive.
-pub fn begin<W: Write>(out: W) -> Result<Builder<W>, TreeError> {
-    let mut files = Builder::new(out);
-    files.mode(tar::HeaderMode::Deterministic);
-    files.follow_symlinks(false);
-    append_folder(&mut files, Path::new("app"))?;
-    Ok(files)
+/// The archive of a release's files, while it is written.
+pub struct Release<W: Write> {
+    files: Builder<W>,
+    /// When the release was built: the time of whatever has none.
+    built: u64,
+    /// Folders below which memory is mounted.
+    in_memory: BTreeSet<PathBuf>,
 }
 
-/// Copies a source archive (zstd) into it and tells the path of each file.
-pub fn append_archive<W: Write>(
-    files: &mut Builder<W>,
-    source: File,
-    mut seen: impl FnMut(&Path),
-) -> Result<(), TreeError> {
-    let mut archive = Archive::new(zstd::Decoder::new(source)?);
-    // The engine follows links of the archive inside the image: through one, a file would land beside the release.
-    let mut links = BTreeSet::new();
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = inside(&entry.path()?)?;
-        if path.as_os_str().is_empty() {
-            continue;
+impl<W: Write> Release<W> {
+    /// Starts the archive.
+    pub fn begin(out: W, in_memory: BTreeSet<PathBuf>) -> Result<Self, TreeError> {
+        let built = jiff::Timestamp::now().as_second().try_into().unwrap_or(0);
+        let mut release = Self { files: Builder::new(out), built, in_memory };
+        release.append_folder(Path::new(""), built)?;
+        Ok(release)
+    }
+
+    /// Ends the archive.
+    pub fn finish(self) -> Result<W, TreeError> {
+        Ok(self.files.into_inner()?)
+    }
+
+    /// Copies a source archive (zstd) into it and tells the path of each file.
+    pub fn append_archive(&mut self, source: File, seen: &mut dyn FnMut(&Path)) -> Result<(), TreeError> {
+        let mut archive = Archive::new(zstd::Decoder::new(source)?);
+        // The engine follows links of the archive inside the image: through one, a file would land beside the release.
+        let mut links = BTreeSet::new();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = inside(&entry.path()?)?;
+            if path.as_os_str().is_empty() {
+                continue;
+            }
+            let kind = entry.header().entry_type();
+            let shown = || path.display().to_string();
+            if path.ancestors().any(|step| links.contains(step)) {
+                return Err(TreeError::Outside(shown()));
+            }
+            if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                links.insert(path.clone());
+            }
+            let changed = entry.header().mtime().unwrap_or(0);
+            match kind {
+                EntryType::Regular | EntryType::Continuous => {
+                    let mut header = self.header(EntryType::Regular, entry.header().mode().unwrap_or(0o644), changed);
+                    header.set_size(entry.size());
+                    self.files.append_data(&mut header, release_path(&path), &mut entry)?;
+                    seen(&path);
+                }
+                EntryType::Directory => self.append_folder(&path, changed)?,
+                EntryType::Symlink => {
+                    let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?.into_owned();
+                    self.append_link(kind, &path, &link, changed)?;
+                }
+                EntryType::Link => {
+                    let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?;
+                    self.append_link(kind, &path, &release_path(&inside(&link)?), changed)?;
+                }
+                EntryType::XGlobalHeader | EntryType::XHeader => {}
+                _ => return Err(TreeError::Special(shown())),
+            }
         }
-        let kind = entry.header().entry_type();
-        let shown = || path.display().to_string();
-        if path.ancestors().any(|step| links.contains(step)) {
-            return Err(TreeError::Outside(shown()));
+        Ok(())
+    }
+
+    /// Copies a folder into it, following no link, and tells the path of each file.
+    pub fn append_tree(&mut self, root: &Path, seen: &mut dyn FnMut(&Path)) -> Result<(), TreeError> {
+        let mut open = vec![PathBuf::new()];
+        while let Some(folder) = open.pop() {
+            let mut entries: Vec<_> = std::fs::read_dir(root.join(&folder))?.collect::<Result<_, _>>()?;
+            entries.sort_by_key(std::fs::DirEntry::file_name);
+            for entry in entries {
+                let path = folder.join(entry.file_name());
+                let held = entry.metadata()?;
+                let changed = held.mtime().try_into().unwrap_or(0);
+                if held.is_dir() {
+                    self.append_folder(&path, changed)?;
+                    open.push(path);
+                } else if held.is_symlink() {
+                    self.append_link(EntryType::Symlink, &path, &std::fs::read_link(entry.path())?, changed)?;
+                } else if held.is_file() {
+                    let mut header = self.header(EntryType::Regular, held.mode(), changed);
+                    header.set_size(held.len());
+                    let file = File::open(entry.path())?;
+                    // One that grows meanwhile would spoil the archive.
+                    self.files.append_data(&mut header, release_path(&path), file.take(held.len()))?;
+                    seen(&path);
+                } else {
+                    return Err(TreeError::Special(path.display().to_string()));
+                }
+            }
         }
-        if matches!(kind, EntryType::Symlink | EntryType::Link) {
-            links.insert(path.clone());
+        Ok(())
+    }
+
+    fn append_folder(&mut self, path: &Path, changed: u64) -> Result<(), TreeError> {
+        let mut header = self.header(EntryType::Directory, 0o755, changed);
+        if self.in_memory.contains(path) {
+            // What is mounted there takes its mode from here.
+            header.set_mode(0o1777);
         }
+        self.files.append_data(&mut header, release_path(path), std::io::empty())?;
+        Ok(())
+    }
+
+    fn append_link(&mut self, kind: EntryType, path: &Path, to: &Path, changed: u64) -> Result<(), TreeError> {
+        let mut header = self.header(kind, 0o644, changed);
+        self.files.append_link(&mut header, release_path(path), to)?;
+        Ok(())
+    }
+
+    /// Of the mode only whether it may be run counts. Of the time all, since web servers and browsers compare by it.
+    fn header(&self, kind: EntryType, mode: u32, changed: u64) -> Header {
         let mut header = Header::new_gnu();
-        let executable = entry.header().mode().unwrap_or(0o644) & 0o111 != 0;
         header.set_entry_type(kind);
-        header.set_mode(if executable || kind == EntryType::Directory { 0o755 } else { 0o644 });
-        let target = Path::new("app").join(&path);
-        match kind {
-            EntryType::Regular | EntryType::Continuous => {
-                header.set_entry_type(EntryType::Regular);
-                header.set_size(entry.size());
-                files.append_data(&mut header, target, &mut entry)?;
-                seen(&path);
-            }
-            EntryType::Directory => append_folder(files, &target)?,
-            EntryType::Symlink => {
-                let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?.into_owned();
-                header.set_size(0);
-                files.append_link(&mut header, target, link)?;
-            }
-            EntryType::Link => {
-                let link = entry.link_name()?.ok_or_else(|| TreeError::Outside(shown()))?;
-                header.set_size(0);
-                files.append_link(&mut header, target, Path::new("app").join(inside(&link)?))?;
-            }
-            EntryType::XGlobalHeader | EntryType::XHeader => {}
-            _ => return Err(TreeError::Special(shown())),
-        }
+        header.set_mode(if mode & 0o111 == 0 { 0o644 } else { 0o755 });
+        header.set_size(0);
+        // Unpacking makes a one of a nought.
+        header.set_mtime(if changed > 1 { changed } else { self.built });
+        header
     }
-    Ok(())
 }
 
-/// Copies a folder into it, following no link.
-pub fn append_tree<W: Write>(
-    files: &mut Builder<W>,
-    root: &Path,
-    seen: &mut dyn FnMut(&Path),
-) -> Result<(), TreeError> {
-    let mut open = vec![PathBuf::new()];
-    while let Some(folder) = open.pop() {
-        let mut entries: Vec<_> = std::fs::read_dir(root.join(&folder))?.collect::<Result<_, _>>()?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let path = folder.join(entry.file_name());
-            let target = Path::new("app").join(&path);
-            let held = entry.metadata()?;
-            let mut header = Header::new_gnu();
-            let executable = std::os::unix::fs::MetadataExt::mode(&held) & 0o111 != 0;
-            header.set_mode(if executable { 0o755 } else { 0o644 });
-            if held.is_dir() {
-                append_folder(files, &target)?;
-                open.push(path);
-            } else if held.is_symlink() {
-                header.set_entry_type(EntryType::Symlink);
-                header.set_size(0);
-                files.append_link(&mut header, target, std::fs::read_link(entry.path())?)?;
-            } else if held.is_file() {
-                header.set_size(held.len());
-                let file = File::open(entry.path())?;
-                // One that grows meanwhile would spoil the archive.
-                files.append_data(&mut header, target, file.take(held.len()))?;
-                seen(&path);
-            } else {
-                return Err(TreeError::Special(path.display().to_string()));
-            }
-        }
-    }
-    Ok(())
+fn release_path(path: &Path) -> PathBuf {
+    Path::new("app").components().chain(path.components()).collect()
 }
 
 /// Unpacks a source archive (zstd) into an empty folder.
@@ -142,15 +171,6 @@ pub fn unpack(source: File, into: &Path) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn append_folder<W: Write>(files: &mut Builder<W>, path: &Path) -> Result<(), TreeError> {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(EntryType::Directory);
-    header.set_mode(0o755);
-    header.set_size(0);
-    files.append_data(&mut header, path, std::io::empty())?;
-    Ok(())
-}
-
 /// The path with only plain steps.
 fn inside(path: &Path) -> Result<PathBuf, TreeError> {
     let mut plain = PathBuf::new();
@@ -168,6 +188,8 @@ fn inside(path: &Path) -> Result<PathBuf, TreeError> {
 mod tests {
     use super::*;
 
+    const CHANGED: u64 = 1_700_000_000;
+
     fn archive(entries: &[(&str, EntryType, &str)]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         let mut tar = Builder::new(zstd::Encoder::new(&mut file, 1).unwrap());
@@ -175,6 +197,7 @@ mod tests {
             let mut header = Header::new_gnu();
             header.set_entry_type(*kind);
             header.set_mode(0o644);
+            header.set_mtime(if *path == "timeless" { 0 } else { CHANGED });
             header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
             if *kind == EntryType::Symlink {
                 header.set_link_name(content).unwrap();
@@ -192,28 +215,60 @@ mod tests {
         file
     }
 
-    fn files(entries: &[(&str, EntryType, &str)]) -> Result<Vec<String>, TreeError> {
-        let mut files = begin(Vec::new())?;
-        append_archive(&mut files, archive(entries), |_| ())?;
-        let bytes = files.into_inner()?;
-        let mut read = Archive::new(bytes.as_slice());
-        Ok(read.entries()?.map(|e| e.unwrap().path().unwrap().display().to_string()).collect())
+    fn release(entries: &[(&str, EntryType, &str)]) -> Result<Vec<u8>, TreeError> {
+        let mut release = Release::begin(Vec::new(), BTreeSet::from(["cache".into()]))?;
+        release.append_archive(archive(entries), &mut |_| ())?;
+        release.finish()
+    }
+
+    /// Path, mode and time of each entry.
+    fn read(archive: &[u8]) -> Vec<(String, u32, u64)> {
+        let mut archive = Archive::new(archive);
+        let entries = archive.entries().unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| {
+                let header = entry.header();
+                (entry.path().unwrap().display().to_string(), header.mode().unwrap(), header.mtime().unwrap())
+            })
+            .collect()
     }
 
     #[test]
     fn a_source_becomes_a_release() {
-        let paths = files(&[("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")])
-            .unwrap();
+        let entries = [("./web/index.php", EntryType::Regular, "x"), ("link", EntryType::Symlink, "/etc/passwd")];
+        let paths: Vec<_> = read(&release(&entries).unwrap()).into_iter().map(|(path, ..)| path).collect();
         assert_eq!(paths, ["app", "app/web/index.php", "app/link"]);
     }
 
     #[test]
+    fn files_keep_their_times_and_get_the_builds_when_they_have_none() {
+        let entries = [("new", EntryType::Regular, "x"), ("timeless", EntryType::Regular, "x")];
+        let made = read(&release(&entries).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        unpack(archive(&entries), folder.path()).unwrap();
+        let mut copied = Release::begin(Vec::new(), BTreeSet::new()).unwrap();
+        copied.append_tree(folder.path(), &mut |_| ()).unwrap();
+        for entries in [made, read(&copied.finish().unwrap())] {
+            let [_, new, timeless] = entries.as_slice() else { panic!("{entries:?}") };
+            assert_eq!(new, &("app/new".to_owned(), 0o644, CHANGED));
+            assert!(timeless.2 > CHANGED, "{timeless:?}");
+        }
+    }
+
+    #[test]
+    fn folders_in_memory_are_open_to_the_app() {
+        let made = read(&release(&[("cache", EntryType::Directory, ""), ("lib", EntryType::Directory, "")]).unwrap());
+        let modes: Vec<_> = made.iter().map(|(path, mode, _)| (path.as_str(), *mode)).collect();
+        assert_eq!(modes, [("app", 0o755), ("app/cache", 0o1777), ("app/lib", 0o755)]);
+    }
+
+    #[test]
     fn what_leads_outside_is_refused() {
-        assert!(matches!(files(&[("../x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
-        assert!(matches!(files(&[("/etc/x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
-        assert!(matches!(files(&[("dev", EntryType::Char, "")]), Err(TreeError::Special(_))));
+        assert!(matches!(release(&[("../x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
+        assert!(matches!(release(&[("/etc/x", EntryType::Regular, "x")]), Err(TreeError::Outside(_))));
+        assert!(matches!(release(&[("dev", EntryType::Char, "")]), Err(TreeError::Special(_))));
         let through = [("link", EntryType::Symlink, "/etc"), ("link/passwd", EntryType::Regular, "x")];
-        assert!(matches!(files(&through), Err(TreeError::Outside(_))));
+        assert!(matches!(release(&through), Err(TreeError::Outside(_))));
     }
 
     #[test]
@@ -228,8 +283,8 @@ mod tests {
             0,
         )
         .unwrap();
-        let mut files = begin(Vec::new()).unwrap();
-        let result = append_tree(&mut files, folder.path(), &mut |_| ());
+        let mut release = Release::begin(Vec::new(), BTreeSet::new()).unwrap();
+        let result = release.append_tree(folder.path(), &mut |_| ());
         assert!(matches!(result, Err(TreeError::Special(_))));
     }
 }

@@ -123,6 +123,7 @@ impl Node {
             output: None,
             labels: BTreeMap::from([("magrathea.release".to_owned(), "1".to_owned())]),
             hidden_by_mounts: Vec::new(),
+            in_memory: Vec::new(),
         }
     }
 

@@ -169,7 +169,9 @@ async fn build(job: &Job, attempt: &Attempt, recipe: &Recipe, ingredients: &Ingr
         ("magrathea.deploy", job.deploy.to_string()),
         ("magrathea.release", attempt.release.0.to_string()),
     ];
-    let kept = sections.storage.writable.iter().filter(|(_, writable)| writable.kind != WritableKind::Tmp);
+    let writable = sections.storage.writable.iter().map(|(path, writable)| (path.clone(), writable.kind));
+    let (in_memory, kept): (Vec<_>, Vec<_>) = writable.partition(|(_, kind)| *kind == WritableKind::Tmp);
+    let paths = |of: Vec<(String, WritableKind)>| of.into_iter().map(|(path, _)| path).collect();
     let request = Build {
         source: job.blob.clone(),
         cache: job.site.instance.app.to_string(),
@@ -186,7 +188,8 @@ async fn build(job: &Job, attempt: &Attempt, recipe: &Recipe, ingredients: &Ingr
         timeout: settings.timeout.unwrap_or(BUILD_TIMEOUT),
         output: recipe.output.clone(),
         labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
-        hidden_by_mounts: kept.map(|(path, _)| path.clone()).collect(),
+        hidden_by_mounts: paths(kept),
+        in_memory: paths(in_memory),
     };
     let node = attempt.applier.first_node(Layer::App)?;
     let built = job.site.state.hub.call(&node, request, attempt.listener()).await;

@@ -20,6 +20,24 @@ run_command() {
   exec "$@"
 }
 
+# Whether a process has children that still run.
+has_children() {
+  local child children=() state
+  read -ra children 2>/dev/null <"/proc/$1/task/$1/children" || true
+  for child in "${children[@]}"; do
+    read -r state 2>/dev/null <"/proc/$child/stat" || continue
+    [[ $state = *') Z '* ]] || return 0
+  done
+  return 1
+}
+
+# Waits until Apache, which was told to stop gracefully, has ended. Its parent looks only once a second whether the
+# children are gone, so it is told.
+await_apache() {
+  while has_children "$1"; do sleep 0.02; done
+  kill -s TERM "$1" 2>/dev/null || true
+}
+
 # Waits for the given processes; when one ends or a TERM comes, stops all of them, each with its own signal, in order.
 #   supervise PID:SIGNAL...
 supervise() {
@@ -29,6 +47,7 @@ supervise() {
   trap '' TERM INT QUIT
   for part in "$@"; do
     kill -s "${part#*:}" "${part%%:*}" 2>/dev/null || true
+    [ "${part#*:}" != WINCH ] || await_apache "${part%%:*}"
     wait "${part%%:*}" 2>/dev/null || true
   done
   [ -z "$ended" ] || exit 0

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
-    StartContainerOptions,
+    StartContainerOptions, StopContainerOptions,
 };
 use futures_util::StreamExt;
 use magrathea_core::plan::Limits;
@@ -82,6 +82,15 @@ impl Engine {
                 return Ok(Ended::Exited { code: state.exit_code.unwrap_or(-1), out_of_memory });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Asks a container to stop and waits until it has; after the given time it is killed.
+    pub(super) async fn stop_container(&self, id: &str, grace: Duration) {
+        let t = grace.as_secs().try_into().ok();
+        let options = StopContainerOptions { t, ..StopContainerOptions::default() };
+        if let Err(error) = self.docker.stop_container(id, Some(options)).await {
+            tracing::debug!(%error, "a container was not stopped");
         }
     }
 

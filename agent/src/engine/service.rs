@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, UpdateServiceOptions};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{SecretText, ServiceMode, ServiceSpec, hash_of};
 use magrathea_core::wire::HeldService;
@@ -126,13 +126,17 @@ impl Engine {
             Err(error) if !is_missing(&error) => return Err(error).doing(doing),
             _ => {}
         }
-        // Swarm lets a job's task run to its end. Killed, not removed: Swarm itself must let go of the task's network.
-        let mode = held.spec.as_ref().and_then(|spec| spec.mode.as_ref());
-        if mode.is_some_and(|mode| mode.replicated_job.is_some()) {
-            for container in self.containers_of(name).await? {
-                self.kill_container(&container).await;
-            }
-        }
+        // Ended here, because Swarm waits three seconds before it asks a container to stop, so that balancers notice, and
+        // lets a job's task run to its end. Not removed: Swarm itself must let go of the task's network.
+        let spec = held.spec.as_ref();
+        let is_job = spec.and_then(|spec| spec.mode.as_ref()).is_some_and(|mode| mode.replicated_job.is_some());
+        let template = spec.and_then(|spec| spec.task_template.as_ref()).and_then(|task| task.container_spec.as_ref());
+        let grace = Duration::from_nanos(template.and_then(|c| c.stop_grace_period?.try_into().ok()).unwrap_or(0));
+        let running = self.containers_of(name).await?;
+        join_all(running.iter().map(async |container| {
+            if is_job { self.kill_container(container).await } else { self.stop_container(container, grace).await }
+        }))
+        .await;
         let give_up = tokio::time::Instant::now() + GONE_LIMIT;
         while !self.containers_of(name).await?.is_empty() && tokio::time::Instant::now() < give_up {
             tokio::time::sleep(GONE_POLL).await;

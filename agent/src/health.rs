@@ -109,8 +109,12 @@ async fn hopeless(engine: &Engine, wanted: &AwaitHealthy) -> Outcome<Option<Stri
 
 async fn unhealthy(engine: &Engine, wanted: &AwaitHealthy, reason: String) -> magrathea_core::wire::ActionError {
     let mut error = fail(ActionErrorKind::Unhealthy, reason);
-    if let Ok(Some(container)) = engine.newest_container(&wanted.service).await {
+    // The newest may have been made a moment ago and have said nothing yet.
+    for container in engine.recent_containers(&wanted.service).await.unwrap_or_default() {
         error.log_tail = engine.log_tail(&container, TAIL).await;
+        if !error.log_tail.is_empty() {
+            break;
+        }
     }
     error
 }

@@ -88,11 +88,13 @@ impl Engine {
         Ok(self.list_containers(filters, false).await?.into_iter().filter_map(|c| c.id).collect())
     }
 
-    /// The newest container of a service, running or not, by the plan's name.
-    pub async fn newest_container(&self, service: &str) -> Outcome<Option<String>> {
+    /// The containers of a service, running or not, the newest first, by the plan's name.
+    pub async fn recent_containers(&self, service: &str) -> Outcome<Vec<String>> {
         let name = self.prefix.name(service);
         let filters = HashMap::from([("label".to_owned(), vec![format!("{SERVICE_NAME}={name}")])]);
-        Ok(newest(self.list_containers(filters, true).await?))
+        let mut containers = self.list_containers(filters, true).await?;
+        containers.sort_by_key(|container| std::cmp::Reverse(container.created));
+        Ok(containers.into_iter().filter_map(|container| container.id).collect())
     }
 
     /// The running container of a layer program, as in `router`.

@@ -1,10 +1,9 @@
 //! A constant, bounded load that remembers every answer: for the promise that no request is lost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// One request's outcome.
 #[derive(Debug, Clone)]
@@ -15,36 +14,24 @@ pub struct Answer {
     pub outcome: Result<String, String>,
 }
 
-/// A load under way.
+/// A load under way, on a thread and a runtime of its own: tests block theirs while td runs.
 pub struct Load {
     answers: Arc<Mutex<Vec<Answer>>>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Load {
     /// Starts `rate` requests a second on keep-alive connections, for at most `limit`.
     pub fn start(client: reqwest::Client, url: String, rate: u32, limit: Duration) -> Load {
         let answers = Arc::new(Mutex::new(Vec::new()));
-        let (stop, stopped) = watch::channel(false);
-        let seen = answers.clone();
-        let task = tokio::spawn(async move {
-            let end = Instant::now() + limit;
-            let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
-            let mut requests = tokio::task::JoinSet::new();
-            while Instant::now() < end && !*stopped.borrow() {
-                ticks.tick().await;
-                let (client, url, seen) = (client.clone(), url.clone(), seen.clone());
-                requests.spawn(async move {
-                    let started = Instant::now();
-                    let outcome = fetch(&client, &url).await;
-                    seen.lock().unwrap().push(Answer { started, ended: Instant::now(), outcome });
-                });
-                while requests.try_join_next().is_some() {}
-            }
-            while requests.join_next().await.is_some() {}
+        let stop = Arc::new(AtomicBool::new(false));
+        let (seen, stopped) = (answers.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(send(client, url, rate, limit, seen, stopped));
         });
-        Load { answers, stop, task }
+        Load { answers, stop, thread }
     }
 
     /// How many answers have come so far.
@@ -53,13 +40,37 @@ impl Load {
     }
 
     /// Ends the load and gives all answers, by start.
-    pub async fn finish(self) -> Vec<Answer> {
-        let _ = self.stop.send(true);
-        self.task.await.unwrap();
+    pub fn finish(self) -> Vec<Answer> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
         let mut answers = std::mem::take(&mut *self.answers.lock().unwrap());
         answers.sort_by_key(|answer| answer.started);
         answers
     }
+}
+
+async fn send(
+    client: reqwest::Client,
+    url: String,
+    rate: u32,
+    limit: Duration,
+    seen: Arc<Mutex<Vec<Answer>>>,
+    stopped: Arc<AtomicBool>,
+) {
+    let end = Instant::now() + limit;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    let mut requests = tokio::task::JoinSet::new();
+    while Instant::now() < end && !stopped.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let (client, url, seen) = (client.clone(), url.clone(), seen.clone());
+        requests.spawn(async move {
+            let started = Instant::now();
+            let outcome = fetch(&client, &url).await;
+            seen.lock().unwrap().push(Answer { started, ended: Instant::now(), outcome });
+        });
+        while requests.try_join_next().is_some() {}
+    }
+    while requests.join_next().await.is_some() {}
 }
 
 async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {

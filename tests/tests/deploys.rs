@@ -30,7 +30,7 @@ async fn ten_deploys_under_load_lose_no_request() {
         let (_, body) = site.get("/").await;
         assert_eq!(body, format!("version {version}"), "td ends when the new release serves");
     }
-    let answers = load.finish().await;
+    let answers = load.finish();
     assert!(answers.len() > 200, "{} requests are no load", answers.len());
     assert_eq!(failures(&answers), Vec::<String>::new());
     // A response may overtake another, but no request that began after a newer answer had come gets an older one.
@@ -81,5 +81,5 @@ async fn a_replica_that_dies_comes_back_by_itself() {
         let now = info["instances"][0]["serving"]["replicas"].as_array().unwrap().clone();
         now.len() == 2 && now.iter().all(|r| r["container"] != victim.as_str() && r["state"] == "up")
     });
-    assert_eq!(failures(&load.finish().await), Vec::<String>::new());
+    assert_eq!(failures(&load.finish()), Vec::<String>::new());
 }

@@ -97,7 +97,7 @@ async fn killed_at_every_phase(process: &str) {
     site.file("index.php", page(99));
     site.deploy().ok();
     assert_eq!(site.get("/").await.1, "version 99");
-    assert_eq!(failures(&load.finish().await), Vec::<String>::new());
+    assert_eq!(failures(&load.finish()), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ use crate::folders::{self, Folders};
 /// How long a route waits for a router that is starting.
 const ROUTER_START: Duration = Duration::from_secs(20);
 
+/// How often a missing replica is looked for, beside what the engine tells by itself.
+const MEND: Duration = Duration::from_secs(3);
+
 pub struct Keeper {
     engine: Engine,
     folders: Folders,
@@ -42,7 +45,19 @@ impl Keeper {
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
-        while let Some(request) = inbox.recv().await {
+        let mut due = tokio::time::interval(MEND);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let request = tokio::select! {
+                request = inbox.recv() => request,
+                _ = due.tick() => {
+                    if self.lacks_replicas() {
+                        self.resync().await;
+                    }
+                    continue;
+                }
+            };
+            let Some(request) = request else { return };
             // A caller that has gone needs no answer.
             match request {
                 Request::Configure(spec, reply) => drop(reply.send(self.configure(spec).await)),
@@ -66,6 +81,12 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Whether a release that serves has a place that waits for a replica.
+    fn lacks_replicas(&self) -> bool {
+        let serving = |route: &Route| route.active.and_then(|slot| route.lane(slot).cloned());
+        self.routes.values().filter_map(serving).any(|lane| lane.places.iter().any(Option::is_none))
     }
 
     fn applier(&self) -> Applier {

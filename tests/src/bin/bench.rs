@@ -55,7 +55,7 @@ async fn deploys(lab: &Lab) {
         references.push(bare_service(lab, &image));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let answers = load.finish().await;
+    let answers = load.finish();
     let version = |answer: &Answer| {
         answer.outcome.as_ref().ok().and_then(|body| body.strip_prefix("version ")?.parse::<usize>().ok())
     };

@@ -39,8 +39,7 @@ impl Applier {
             std::fs::rename(folder.join("haproxy.cfg.next"), folder.join("haproxy.cfg"))
                 .map_err(|error| crate::fail::node(format!("putting the router's configuration in place: {error}")))?;
             if self.control.answers().await {
-                self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
-                self.adjust_ending(texts, routes).await;
+                self.reload(texts, routes).await?;
             }
             folders::store(&self.shape_file(), &texts.shape)?;
             return Ok(());
@@ -49,8 +48,15 @@ impl Applier {
         self.write_maps(&texts.maps)?;
         if self.control.answers().await && !self.adjust(texts, routes).await? {
             tracing::warn!("the router did not take the change at run time; reloading it");
-            self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
+            self.reload(texts, routes).await?;
         }
+        Ok(())
+    }
+
+    /// Loads the files on disk, and leads what the replaced worker still answers to what serves.
+    async fn reload(&self, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<()> {
+        self.control.reload().await?.map_err(|said| refused(format!("haproxy: {said}")))?;
+        self.adjust_ending(texts, routes).await;
         Ok(())
     }
 

@@ -15,12 +15,17 @@ home=$MAGRATHEA_HOME
 . "$repo/scripts/lib.sh"
 
 find_cargo
+cd "$repo"
+(($#)) || set -- plan deploy request idle
+for part in "$@"; do
+    [[ $part =~ ^(plan|deploy|request|idle)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, request, idle"
+done
+if [[ " $* " == *' plan '* ]]; then
+    cargo run --quiet --release --locked -p magrathea-layers --example plan_bench
+    [[ $* != plan ]] || exit 0
+fi
 phase "packages" apt_install wrk curl
 "$repo/scripts/local.sh" up
 trap '"$repo/scripts/local.sh" clean' EXIT
-cd "$repo"
 cargo build --quiet --release --locked -p magrathea-tests --bin bench
-if (($# == 0)) || [[ " $* " == *' plan '* ]]; then
-    cargo run --quiet --release --locked -p magrathea-layers --example plan_bench
-fi
 cargo run --quiet --release --locked -p magrathea-tests --bin bench -- "$@"

@@ -104,7 +104,9 @@ start_engine() {
 
 build_workspace() {
     find_cargo
-    (cd "$repo" && cargo build --quiet --locked --profile "$profile" -p magrathea-gateway -p magrathea-agent -p td-cli)
+    local quiet=(--quiet)
+    [[ ! -t 2 ]] || quiet=()
+    (cd "$repo" && cargo build "${quiet[@]}" --locked --profile "$profile" -p magrathea-gateway -p magrathea-agent -p td-cli)
     local name built=${CARGO_TARGET_DIR:-$repo/target}/release
     [[ $profile == release ]] || built=${built%release}debug
     mkdir -p "$home/bin"

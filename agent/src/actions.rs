@@ -54,6 +54,10 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
             let healthy = health::await_healthy(&agent.engine, &agent.events, &action);
             unless_cancelled(call, reply_of(healthy).boxed()).await
         }
+        Action::Watch(action) => {
+            let watched = health::watch(&agent.engine, &agent.events, &action);
+            unless_cancelled(call, reply_of(watched).boxed()).await
+        }
         Action::Drain(action) => {
             let drained = agent.router.drain(&action.slug, action.release, action.timeout.0);
             unless_cancelled(call, reply_of(drained).boxed()).await

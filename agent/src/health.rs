@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use magrathea_core::wire::{ActionErrorKind, AwaitHealthy, Healthy, Replica};
+use magrathea_core::wire::{ActionErrorKind, AwaitHealthy, Healthy, Replica, Watch, Watched};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use crate::engine::{Engine, Happening, Running};
+use crate::engine::{ContainerEvent, Engine, Happening, Running};
 use crate::fail::{Outcome, fail};
 use crate::watch::Events;
 
@@ -23,6 +24,9 @@ const MOST_FAILURES: usize = 3;
 /// How often the engine is asked when it tells nothing by itself.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 const TAIL: u32 = 30;
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// A replica in use that did not answer this often is not just busy.
+const MOST_MISSES: u32 = 3;
 
 /// Waits. The error tells the last answer, and the end of the replica's log.
 pub async fn await_healthy(engine: &Engine, events: &Events, wanted: &AwaitHealthy) -> Outcome<Healthy> {
@@ -83,6 +87,53 @@ pub async fn await_healthy(engine: &Engine, events: &Events, wanted: &AwaitHealt
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             event = happenings.recv() => look |= event.is_ok_and(|event| event.service == wanted.service),
+        }
+    }
+}
+
+/// Watches replicas that were healthy: an error when one ends, or does not answer as wanted any more.
+pub async fn watch(engine: &Engine, events: &Events, wanted: &Watch) -> Outcome<Watched> {
+    let client = probe_client()?;
+    let until = Instant::now() + wanted.span.0;
+    let mut happenings = events.subscribe();
+    let begun = Instant::now();
+    let first = engine.running(&wanted.health.service).await?;
+    let mut misses = 0;
+    while Instant::now() < until {
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_PAUSE.min(until - Instant::now())) => {}
+            () = ended(&mut happenings, &wanted.health.service) => {}
+        }
+        let now = engine.running(&wanted.health.service).await?;
+        let after = begun.elapsed().as_secs();
+        if first.iter().any(|replica| now.iter().all(|other| other.container != replica.container)) {
+            let failed = engine.failed_tasks(&wanted.health.service).await?;
+            let how = failed.into_iter().next().map_or_else(|| "its process ended".to_owned(), |task| task.error);
+            let reason = format!("a replica ended {after} s after the cut-over: {how}");
+            return Err(unhealthy(engine, &wanted.health, reason).await);
+        }
+        let targets = now.iter().filter_map(|replica| target(replica, wanted.health.port));
+        let probes = join_all(targets.map(|(_, address)| probe(&client, address, &wanted.health))).await;
+        let Some(seen) = probes.into_iter().find_map(Result::err) else {
+            misses = 0;
+            continue;
+        };
+        misses += 1;
+        if misses >= MOST_MISSES {
+            let reason = format!("a replica stopped answering {after} s after the cut-over: {seen}");
+            return Err(unhealthy(engine, &wanted.health, reason).await);
+        }
+    }
+    Ok(Watched {})
+}
+
+/// Returns when a container of the service has ended; or never.
+async fn ended(happenings: &mut broadcast::Receiver<ContainerEvent>, service: &str) {
+    loop {
+        match happenings.recv().await {
+            Ok(event) if event.service == service && matches!(event.happening, Happening::Died { .. }) => return,
+            Ok(_) => {}
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -119,13 +119,15 @@ pub enum Phase {
     Health,
     Proxy,
     Routing,
+    /// The new release serves; the old one stands by until the new one has stayed up for `health.watch`.
+    Watch,
     Drain,
     AfterHook,
     Record,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 15] = [
+    pub const ALL: [Phase; 16] = [
         Phase::Receive,
         Phase::Detect,
         Phase::Build,
@@ -138,6 +140,7 @@ impl Phase {
         Phase::Health,
         Phase::Proxy,
         Phase::Routing,
+        Phase::Watch,
         Phase::Drain,
         Phase::AfterHook,
         Phase::Record,
@@ -158,6 +161,7 @@ impl Phase {
             Phase::Health => "health",
             Phase::Proxy => "proxy",
             Phase::Routing => "routing",
+            Phase::Watch => "watch",
             Phase::Drain => "drain",
             Phase::AfterHook => "after_hook",
             Phase::Record => "record",

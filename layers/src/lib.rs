@@ -21,6 +21,7 @@ use magrathea_core::manifest::{Sections, Stack};
 use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, ReleaseNumber};
 use magrathea_core::plan::{Resource, Spec};
 
+pub use app::replica_port;
 pub use routing::{BASIC_AUTH_SECRET, basic_auth_hash, default_host};
 
 /// Everything that rendering an instance needs to know.

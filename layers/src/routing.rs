@@ -15,7 +15,7 @@ use magrathea_core::units::Span;
 use minijinja::{Value, context};
 
 use crate::access::render_list;
-use crate::app::{PORT, service_name, timeout_seconds};
+use crate::app::{replica_port, service_name, timeout_seconds};
 use crate::render::render;
 use crate::{InstanceInput, LayerError, check, resource};
 
@@ -104,7 +104,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         hosts: hosts.exact,
         wildcards: hosts.wildcards,
         service: service_name(input),
-        port: PORT,
+        port: replica_port(input.uid),
         backend: render("backend.cfg", include_str!("../templates/backend.cfg.j2"), values)?,
         server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s".into(),
         files,

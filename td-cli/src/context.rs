@@ -26,23 +26,13 @@ impl Context<'_> {
         Client::new(&settings::load_credentials(&self.globals)?)
     }
 
-    /// The app that `name`, --app, TD_APP or the nearest magrathea.yml names.
+    /// The app that `name`, --app, TD_APP or the nearest magrathea.yml names; the folder's own name is the last resort.
     pub fn app(&self, name: Option<&str>) -> Result<AppName, Failure> {
         let said = name.or(self.globals.app.as_deref()).filter(|name| !name.is_empty());
         if let Some(name) = said {
             return name.parse().map_err(|error| Failure::new(Exit::Usage, error));
         }
-        app_of_manifest(&locate(&self.globals.folder)?)?.ok_or_else(|| {
-            Failure::usage("no app is named")
-                .hint("say --app NAME, or run td in a folder whose magrathea.yml has `app:`")
-        })
-    }
-
-    /// As [`Context::app`] for what makes an app: the folder's own name is the last resort.
-    pub fn app_of_folder(&self, folder: &Path) -> Result<AppName, Failure> {
-        if self.globals.app.as_deref().is_some_and(|name| !name.is_empty()) {
-            return self.app(None);
-        }
+        let folder = &locate(&self.globals.folder)?;
         if let Some(app) = app_of_manifest(folder)? {
             return Ok(app);
         }

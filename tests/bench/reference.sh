@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 unpack() { # IMAGE
     [[ -d $folder/$1 ]] && return
     local id container
-    id=$(docker images --filter "label=magrathea.image=$1" --format '{{.ID}}' | head -1)
+    id=$(docker images "magrathea/$1" --format '{{.ID}}' | head -1)
     container=$(docker create "$id" true)
     mkdir -p "$folder/$1"
     docker export "$container" | tar -xf - -C "$folder/$1"

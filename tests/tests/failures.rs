@@ -1,6 +1,9 @@
 //! Deploys that cannot succeed: each ends with its phase, its reason, the tail of its log and the right exit status,
 //! and what served before serves on.
 
+use std::time::Duration;
+
+use magrathea_tests::load::Load;
 use magrathea_tests::{Lab, site::Site};
 
 struct Case {
@@ -109,6 +112,38 @@ const CASES: &[Case] = &[
         says: &["no_such_thing", "proxy"],
     },
 ];
+
+/// A release that is healthy at first and then crashes is taken back.
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn an_app_that_crashes_after_ten_seconds_is_rolled_back() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "crashes");
+    site.file("index.php", "<?php echo 'the good one';").file("magrathea.yml", "app_layer: {health: {watch: 20s}}\n");
+    let first = site.deploy().ok();
+    assert!(first.stderr.contains("watch"), "{}", first.stderr);
+    let load = Load::start(lab.client(), site.url("/"), 20, Duration::from_secs(120));
+    // The health check's request starts what ends the replica.
+    site.file(
+        "index.php",
+        "<?php if (@fopen('/tmp/once', 'x')) { exec('(sleep 10; echo out of luck >/proc/1/fd/2; kill -9 ' . posix_getppid() . ') >/dev/null 2>&1 &'); } echo 'the bad one';",
+    );
+    let second = site.deploy();
+    assert_eq!(second.code, 8, "{}", second.stderr);
+    for word in ["watch", "v2 did not stay up", "a replica ended", "v1 serves again", "out of luck"] {
+        assert!(second.stderr.contains(word), "{word}: {}", second.stderr);
+    }
+    assert_eq!(site.get("/").await, (200, "the good one".to_owned()));
+    let answers = load.finish();
+    assert!(answers.iter().any(|answer| answer.outcome.as_deref() == Ok("the bad one")), "it did serve for a while");
+    let info = site.td(&["app", "info", "--json"]).ok().json();
+    assert_eq!(info["instances"][0]["serving"]["release"], 1, "{info}");
+    let log = site.td(&["timeline"]).ok().stdout;
+    assert!(log.contains("did not stay up"), "{log}");
+    site.file("index.php", "<?php echo 'a better one';");
+    site.deploy().ok();
+    assert_eq!(site.get("/").await, (200, "a better one".to_owned()));
+}
 
 #[tokio::test]
 #[ignore = "needs the laboratory: make test"]

@@ -156,6 +156,9 @@ pub struct Health {
     pub contains: Option<String>,
     /// Most time until every replica is healthy.
     pub timeout: Span,
+    /// How long the old release stands by after the cut-over: when a replica of the new one ends or stops answering in
+    /// that time, the old one serves again. Without it `15s` for Tomcat, whose process is the app's own, otherwise `0s`.
+    pub watch: Option<Span>,
 }
 
 impl Default for Health {
@@ -165,6 +168,7 @@ impl Default for Health {
             expect: "200-499".into(),
             contains: None,
             timeout: Span(std::time::Duration::from_secs(60)),
+            watch: None,
         }
     }
 }

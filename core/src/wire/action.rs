@@ -57,6 +57,8 @@ actions! {
     Build -> Built,
     /// Waits until all replicas of a service are healthy.
     AwaitHealthy -> Healthy,
+    /// Watches a service that is healthy; an error of kind `unhealthy` when it does not stay so.
+    Watch -> Watched,
     /// Waits until a release has no request in flight.
     Drain -> Drained,
     /// Runs a command in a one-off container.
@@ -210,6 +212,17 @@ pub struct AwaitHealthy {
 pub struct Healthy {
     pub replicas: Vec<Replica>,
 }
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// What was waited for before.
+    pub health: AwaitHealthy,
+    /// How long.
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watched {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Replica {

@@ -215,7 +215,7 @@ pub async fn beat(client: &impl Client, id: DeployId, gateway: Uuid) -> Result<B
 pub async fn request_cancel(client: &impl Client, id: DeployId, person: &str) -> Result<bool, DbError> {
     let sql = "UPDATE deploys SET cancelled_by = coalesce(cancelled_by, $2)
                WHERE id = $1 AND status IN ('waiting', 'running') AND NOT committed
-               AND phase NOT IN ('routing', 'drain', 'after_hook', 'record')";
+               AND phase NOT IN ('routing', 'watch', 'drain', 'after_hook', 'record')";
     Ok(client.execute(sql, &[&id.0, &person]).await? == 1)
 }
 

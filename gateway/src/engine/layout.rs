@@ -10,6 +10,7 @@ use magrathea_core::clusters::{Cluster, Clusters};
 use magrathea_core::manifest::{Resolved, Stack};
 use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{Plan, Resource, Spec, Subject};
+use magrathea_core::units::Span;
 use magrathea_layers::{InstanceInput, plan_instance};
 
 use super::apply::{Applier, all_nodes, nodes_of};
@@ -84,12 +85,18 @@ pub fn hosts_of(site: &Site, resolved: &Resolved) -> Vec<String> {
     hosts
 }
 
+/// How long a Tomcat is watched after its cut-over: its process is the app's own, and may end with it.
+const TOMCAT_WATCH: Span = Span(std::time::Duration::from_secs(15));
+
 /// The configuration with what the buildpack found where the file is silent.
 pub fn settle(mut resolved: Resolved, recipe: &Recipe) -> Resolved {
     let app = &mut resolved.sections.app_layer;
     app.stack = Some(recipe.stack);
     if app.version.is_none() {
         app.version = Some(recipe.version.clone());
+    }
+    if app.health.watch.is_none() && recipe.stack == Stack::Tomcat {
+        app.health.watch = Some(TOMCAT_WATCH);
     }
     if !resolved.origins.contains_key("app_layer.root") {
         app.root.clone_from(&recipe.root);

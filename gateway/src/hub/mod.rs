@@ -218,6 +218,7 @@ fn time_limit(action: &Action) -> Duration {
     let own = match action {
         Action::Build(build) => build.timeout.0,
         Action::AwaitHealthy(wait) => wait.timeout.0,
+        Action::Watch(watch) => watch.span.0,
         Action::Drain(drain) => drain.timeout.0,
         Action::RunOnce(run) => run.timeout.0,
         _ => Duration::ZERO,

@@ -3,7 +3,7 @@
 use magrathea_core::manifest::{Stack, WritableKind};
 use minijinja::{Value, context};
 
-use super::{PORT, php};
+use super::{php, replica_port};
 use crate::render::render;
 use crate::storage::CODE;
 use crate::{InstanceInput, LayerError, check};
@@ -38,7 +38,7 @@ pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
     let mut rules: Vec<_> = upload_folders(input)?.into_iter().map(Rules::uploads).collect();
     rules.extend(location_rules(input, &document_root)?);
     let values = context! {
-        port => PORT,
+        port => replica_port(input.uid),
         document_root,
         php,
         php_version => php::VERSION,

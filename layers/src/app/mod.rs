@@ -19,8 +19,15 @@ use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
 use crate::storage;
 use crate::{InstanceInput, LayerError, check, resource};
 
-/// The port that a replica listens on.
-pub const PORT: u16 = 8080;
+/// The port that an instance's replicas listen on: its own, so that an address which the engine gave to another instance
+/// meanwhile refuses a router that has not heard of it. Below the ports that Linux gives to outgoing connections.
+#[must_use]
+pub fn replica_port(uid: u32) -> u16 {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 22_000;
+    FIRST + (uid % u32::from(COUNT)) as u16
+}
+
 /// The least memory that any stack starts with.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(96);
 
@@ -98,7 +105,9 @@ type Environment = (BTreeMap<String, String>, BTreeMap<String, SecretText>);
 fn environment(input: &InstanceInput<'_>) -> Result<Environment, LayerError> {
     let slug = input.slug();
     let mut env: BTreeMap<String, String> =
-        [("HOME", "/tmp".to_owned()), ("PORT", PORT.to_string())].map(|(k, v)| (k.to_owned(), v)).into();
+        [("HOME", "/tmp".to_owned()), ("PORT", replica_port(input.uid).to_string())]
+            .map(|(k, v)| (k.to_owned(), v))
+            .into();
     let mut secret_env = BTreeMap::new();
     let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
     if input.sections.db.mysql.is_some() {

@@ -4,7 +4,7 @@ use magrathea_core::plan::FileSpec;
 use magrathea_core::units::ByteSize;
 use minijinja::context;
 
-use super::{PORT, apache, file};
+use super::{apache, file, replica_port};
 use crate::render::render;
 use crate::storage::CODE;
 use crate::{InstanceInput, LayerError, check};
@@ -25,7 +25,7 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
     }
     let root = check::relative_path("app_layer.root", &app.root)?;
     let values = context! {
-        port => PORT,
+        port => replica_port(input.uid),
         context => check::url_path("app_layer.context", &app.context)?.trim_end_matches('/'),
         folder => if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") },
         threads => (app.memory.as_mib() / 4).clamp(25, 400),

@@ -113,12 +113,13 @@ fn missing_credentials_are_told() {
 }
 
 #[test]
-fn an_app_must_be_named() {
+fn an_app_must_have_a_name() {
     let desk = Desk::new();
-    assert_snapshot!(desk.shown(&["app", "info"]));
     assert_snapshot!(desk.shown(&["app", "info", "../status"]));
     std::fs::create_dir(desk.folder.join("My Shop")).unwrap();
-    assert_snapshot!(desk.shown(&["app", "deploy", "-C", "My Shop"]));
+    for command in ["deploy", "info"] {
+        assert_snapshot!(desk.shown(&["app", command, "-C", "My Shop"]));
+    }
 }
 
 #[test]

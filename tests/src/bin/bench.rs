@@ -42,7 +42,7 @@ async fn deploys(lab: &Lab) {
     let page = |n: usize| format!("<?php header('Cache-Control: no-store'); echo 'version {n}';");
     site.file("index.php", page(0));
     site.deploy().ok();
-    let image = lab.docker(&["images", "--filter", "label=magrathea.image=php", "--format", "{{.ID}}"]);
+    let image = lab.docker(&["images", "magrathea/php", "--format", "{{.Repository}}:{{.Tag}}"]);
     let image = image.lines().next().unwrap().to_owned();
     let load = Load::start(lab.client(), site.url("/"), 50, Duration::from_secs(300));
     let (mut spans, mut references) = (Vec::new(), Vec::new());
@@ -118,12 +118,14 @@ fn bare_service(lab: &Lab, image: &str) -> f64 {
     ]);
     let filter = format!("label=com.docker.swarm.service.name={name}");
     let end = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < end {
+    loop {
+        assert!(Instant::now() < end, "the reference does not answer");
         let id = run(Command::new("docker").args(["ps", "-q", "--filter", &filter])).stdout;
         if !id.trim().is_empty() {
             let address =
                 run(Command::new("docker").args(["inspect", "-f", "{{.NetworkSettings.IPAddress}}", id.trim()])).stdout;
-            if std::net::TcpStream::connect(format!("{}:8080", address.trim())).is_ok() {
+            let address = address.trim();
+            if !address.is_empty() && std::net::TcpStream::connect(format!("{address}:8080")).is_ok() {
                 break;
             }
         }

@@ -18,6 +18,8 @@ use crate::db::{apps, deploys, plans, releases};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
 
+/// What is not worth a word.
+const BRIEFLY: Duration = Duration::from_secs(1);
 /// How long a deploy waits for its cluster's nodes, which may just be coming back with the gateway.
 const NODES: Duration = Duration::from_secs(20);
 /// How long a deploy waits for the shared services of a node that is connected.
@@ -97,7 +99,7 @@ async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
         }
         state.engine.unready(&nodes)
     };
-    let Some(missing) = state.engine.unready(&nodes) else { return Ok(()) };
+    let Some(missing) = wait(BRIEFLY).await else { return Ok(()) };
     attempt.recorder.warn(format!("waiting for node {missing}"));
     let mut unready = wait(NODES).await;
     // One that is connected is having its shared services laid, which takes a while the first time.

@@ -7,6 +7,7 @@ use magrathea_core::names::Layer;
 use magrathea_core::plan::{Plan, Resource, ServiceMode, ServiceSpec, Spec};
 use magrathea_core::units::Span;
 use magrathea_core::wire::{AwaitHealthy, RunOnce};
+use magrathea_layers::replica_port;
 
 use super::build::{Made, summary};
 use super::{Attempt, count};
@@ -75,15 +76,25 @@ pub async fn await_replicas(
     listener: Listener<'_>,
 ) -> Result<(), Failure> {
     let node = &applier.first_node(Layer::App)?;
-    let health = &resolved.sections.app_layer.health;
-    let hosts = hosts_of(site, resolved);
-    let host = hosts.iter().find(|host| !host.starts_with("*.")).map_or("localhost", String::as_str);
-    try_join_all(services(replicas).map(|service| async move {
-        let call = site.state.hub.call(node, await_healthy(service, health, host), listener);
+    try_join_all(health_checks(site, resolved, replicas).map(|check| async move {
+        let call = site.state.hub.call(node, check, listener);
         call.await.map_err(|error| Failure::call(node, "unhealthy", error))
     }))
     .await?;
     Ok(())
+}
+
+/// What makes each of these services count as healthy.
+pub fn health_checks<'a>(
+    site: &Site,
+    resolved: &'a Resolved,
+    replicas: &'a [&'a Resource],
+) -> impl Iterator<Item = AwaitHealthy> + use<'a> {
+    let health = &resolved.sections.app_layer.health;
+    let hosts = hosts_of(site, resolved);
+    let port = replica_port(site.instance.uid);
+    let host = hosts.into_iter().find(|host| !host.starts_with("*.")).unwrap_or_else(|| "localhost".to_owned());
+    services(replicas).map(move |service| await_healthy(service, port, health, &host))
 }
 
 fn services<'a>(resources: &'a [&'a Resource]) -> impl Iterator<Item = &'a ServiceSpec> {
@@ -93,10 +104,7 @@ fn services<'a>(resources: &'a [&'a Resource]) -> impl Iterator<Item = &'a Servi
     })
 }
 
-/// The port on which every replica answers.
-const PORT: u16 = 8080;
-
-fn await_healthy(service: &ServiceSpec, health: &Health, host: &str) -> AwaitHealthy {
+fn await_healthy(service: &ServiceSpec, port: u16, health: &Health, host: &str) -> AwaitHealthy {
     let number = |text: &str| text.parse().ok();
     let (low, high) = match health.expect.split_once('-') {
         Some((low, high)) => (number(low), number(high)),
@@ -108,7 +116,7 @@ fn await_healthy(service: &ServiceSpec, health: &Health, host: &str) -> AwaitHea
             ServiceMode::Replicated(replicas) => replicas,
             ServiceMode::Global => 1,
         },
-        port: PORT,
+        port,
         host: host.to_owned(),
         path: health.path.clone(),
         expect_low: low.unwrap_or(200),

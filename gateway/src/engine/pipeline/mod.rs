@@ -28,7 +28,7 @@ use crate::state::State;
 pub use lay::await_replicas;
 use revert::revert;
 pub use switch::read_serving;
-use switch::{complete, switch};
+use switch::{complete, stand_by, switch};
 
 /// A deploy to carry out.
 pub struct Job {
@@ -128,7 +128,10 @@ async fn prepare(job: &Job, attempt: &mut Attempt) -> Result<(), Failure> {
 
 async fn cut_over(attempt: &mut Attempt, actor: &Actor) {
     match switch(attempt).await {
-        Ok(serving) => finish(attempt, Some(actor), serving).await,
+        Ok(serving) => match stand_by(attempt).await {
+            Ok(()) => finish(attempt, Some(actor), serving).await,
+            Err(failure) => fail(attempt, Some(actor), failure).await,
+        },
         Err(failure) => {
             // A lost call leaves open which release serves: the router is asked once its node is back.
             if failure.code == "node" {

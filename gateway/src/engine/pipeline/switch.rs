@@ -1,13 +1,13 @@
 //! The cut-over and what follows it: one step in routing, then the old release drains and goes.
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use magrathea_core::api::Phase;
 use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{Plan, Resource, Spec, Subject};
 use magrathea_core::units::Span;
-use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving};
+use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
-use super::lay::{ensure_all, run_hooks};
+use super::lay::{ensure_all, health_checks, run_hooks};
 use super::{Attempt, count};
 use crate::db::{DbError, deploys, releases};
 use crate::engine::apply::nodes_of;
@@ -48,6 +48,36 @@ pub async fn read_serving(attempt: &Attempt) -> Result<Serving, Failure> {
         }
     }
     Ok(serving.unwrap_or_default())
+}
+
+/// Keeps the old release standing by until the new one has shown that it stays up. A node that goes away meanwhile says
+/// nothing about the app.
+pub async fn stand_by(attempt: &Attempt) -> Result<(), Failure> {
+    let span = attempt.resolved.sections.app_layer.health.watch.unwrap_or(Span(std::time::Duration::ZERO));
+    let Some(plan) = attempt.plan.as_ref().filter(|_| !span.0.is_zero()) else { return Ok(()) };
+    attempt.recorder.enter(Phase::Watch, &format!("{} serves", attempt.release)).await?;
+    let node = &attempt.applier.first_node(Layer::App)?;
+    let replicas = parts(plan, Part::Replicas);
+    let listener = &attempt.listener();
+    let watched = try_join_all(health_checks(&attempt.site, &attempt.resolved, &replicas).map(|health| async move {
+        let call = attempt.site.state.hub.call(node, Watch { health, span }, listener);
+        call.await.map_err(|error| Failure::call(node, "unhealthy", error))
+    }));
+    match watched.await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.code == "unhealthy" => Err(rolled_back(attempt, failure)),
+        Err(failure) => {
+            attempt.recorder.warn(format!("{failure}; the new release was not watched to the end"));
+            Ok(())
+        }
+    }
+}
+
+fn rolled_back(attempt: &Attempt, mut failure: Failure) -> Failure {
+    let Some(old) = attempt.old.as_ref().and_then(release_of) else { return failure };
+    failure.code = "rolled_back";
+    failure.message = format!("{} did not stay up: {}; {old} serves again", attempt.release, failure.message);
+    failure
 }
 
 /// Everything after the switch. May be repeated; an error is told, and undoes nothing.

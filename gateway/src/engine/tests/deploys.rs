@@ -8,7 +8,7 @@ use crate::api::error::Code;
 use crate::engine;
 
 const APP: &str = "
-app_layer: {stack: php}
+app_layer: {stack: php, health: {watch: 15s}}
 db: {mysql: {}, memcache: 64MiB}
 storage: {writable: {uploads: {kind: shared}}}
 hooks: {release: [php migrate.php], after: [php warm.php]}
@@ -48,9 +48,16 @@ async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
     assert_eq!(world.held().serving, Some(2));
     assert_eq!(replicas(&world), [2]);
     let calls = world.held().calls.clone();
-    let expected =
-        ["Build", "RunOnce php migrate.php", "Ensure app/web", "AwaitHealthy", "Ensure routing/route", "Drain"];
-    assert_eq!(calls.iter().take(6).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{calls:?}");
+    let expected = [
+        "Build",
+        "RunOnce php migrate.php",
+        "Ensure app/web",
+        "AwaitHealthy",
+        "Ensure routing/route",
+        "Watch",
+        "Drain",
+    ];
+    assert_eq!(calls.iter().take(7).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{calls:?}");
     assert_eq!(
         world.timeline().await,
         [
@@ -94,6 +101,7 @@ async fn a_failure_in_any_phase_leaves_what_served_before() {
         ("AwaitHealthy", Phase::Health, "unhealthy"),
         ("Ensure proxy/cache", Phase::Proxy, "refused"),
         ("Ensure routing/route", Phase::Routing, "refused"),
+        ("Watch", Phase::Watch, "rolled_back"),
     ] {
         world.held().fail.insert(action.to_owned());
         let deploy = world.deploy(&with_ttl("1m")).await;
@@ -124,6 +132,7 @@ async fn a_gateway_killed_anywhere_leaves_the_old_or_the_new_release() {
         ("Ensure proxy/cache", Hang::After, false),
         ("Ensure routing/route", Hang::Before, false),
         ("Ensure routing/route", Hang::After, true),
+        ("Watch", Hang::Before, true),
         ("Drain", Hang::Before, true),
         ("Remove app/web", Hang::After, true),
         ("RunOnce php warm.php", Hang::Before, true),

@@ -205,7 +205,7 @@ fn name_of(action: &Action) -> String {
 fn error(action: &Action) -> ActionError {
     let kind = match action {
         Action::Build(_) => ActionErrorKind::CommandFailed,
-        Action::AwaitHealthy(_) => ActionErrorKind::Unhealthy,
+        Action::AwaitHealthy(_) | Action::Watch(_) => ActionErrorKind::Unhealthy,
         Action::RunOnce(_) => ActionErrorKind::CommandFailed,
         Action::Ensure(_) => ActionErrorKind::Refused,
         _ => ActionErrorKind::Node,
@@ -260,6 +260,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             json!(Built { image, size: 1000 })
         }
         Action::AwaitHealthy(_) => json!(Healthy { replicas: Vec::new() }),
+        Action::Watch(_) => json!(Watched {}),
         Action::Drain(_) => json!(Drained { cut: 0 }),
         Action::RunOnce(_) => json!(RanOnce { exit_code: 0 }),
         Action::Inventory(_) => {

@@ -3,14 +3,11 @@
 use magrathea_core::api::{AppInfo, CreateApp};
 
 use super::Named;
-use crate::context::{Context, locate};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
 pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
-    let name = match &named.name {
-        Some(name) => context.app(Some(name))?,
-        None => context.app_of_folder(&locate(&context.globals.folder)?)?,
-    };
+    let name = context.app(named.name.as_deref())?;
     let body = CreateApp { name: name.to_string() };
     let answer = context.client()?.post(&["apps"], &body).await?;
     context.show(answer, |printer, app: AppInfo| {

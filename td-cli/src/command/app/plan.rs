@@ -30,7 +30,7 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let folder = locate(&context.globals.folder)?;
-    let app = context.app_of_folder(&folder)?;
+    let app = context.app(None)?;
     let client = context.client()?;
     let mut source = source::choose(&folder, arguments.version)?;
     source.info.label = context.globals.label.clone();

@@ -171,7 +171,8 @@ fn requests(lab: &Lab) {
     ];
     for Case { what, by_hand, script, header, target } in cases {
         let (mut measured, mut compared) = (Vec::new(), Vec::new());
-        for _ in 0..5 {
+        // Many short rounds: what else the machine does comes and goes within seconds.
+        for _ in 0..12 {
             compared.push(wrk(by_hand, None, script, header));
             measured.push(wrk(&ours, Some(&host), script, header));
         }
@@ -190,7 +191,7 @@ fn requests(lab: &Lab) {
 /// One short load; requests a second. Panics when a response was not a 2xx.
 fn wrk(url: &str, host: Option<&str>, script: Option<&Path>, header: Option<&str>) -> f64 {
     let mut command = Command::new("wrk");
-    command.args(["-t1", "-c16", "-d4s"]);
+    command.args(["-t1", "-c16", "-d2s"]);
     if let Some(host) = host {
         command.arg("-H").arg(format!("Host: {host}"));
     }

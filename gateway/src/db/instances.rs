@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, LabelName};
 use uuid::Uuid;
 
@@ -106,18 +107,35 @@ pub async fn ensure_secret(
     key: &str,
     make: impl FnOnce() -> String + Send,
 ) -> anyhow::Result<String> {
+    update_secret(client, seal, id, key, |old| Ok(old.is_none().then(make))).await
+}
+
+/// As [`ensure_secret`]; `next` sees the value that there is and may give another in its place. Of several who replace
+/// the same value the first wins, and all get its.
+pub async fn update_secret(
+    client: &impl Client,
+    seal: &Seal,
+    id: InstanceId,
+    key: &str,
+    next: impl FnOnce(Option<&str>) -> anyhow::Result<Option<String>> + Send,
+) -> anyhow::Result<String> {
     let place = place(id, key);
     let select = "SELECT sealed FROM instance_secrets WHERE instance = $1 AND key = $2";
-    if let Some(row) = client.query_opt(select, &[&id.0, &key]).await? {
+    let row = client.query_opt(select, &[&id.0, &key]).await?;
+    let sealed: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
+    let old = sealed.as_ref().map(|sealed| anyhow::Ok(String::from_utf8(seal.open(&place, sealed)?)?)).transpose()?;
+    if let Some(new) = next(old.as_deref())? {
+        let new = seal.seal(&place, new.as_bytes())?;
+        client
+            .execute(
+                "INSERT INTO instance_secrets (instance, key, sealed) VALUES ($1, $2, $3)
+                 ON CONFLICT (instance, key) DO UPDATE SET sealed = excluded.sealed
+                 WHERE instance_secrets.sealed = $4",
+                &[&id.0, &key, &new, &sealed],
+            )
+            .await?;
+        let row = client.query_one(select, &[&id.0, &key]).await?;
         return Ok(String::from_utf8(seal.open(&place, row.try_get(0)?)?)?);
     }
-    let sealed = seal.seal(&place, make().as_bytes())?;
-    client
-        .execute(
-            "INSERT INTO instance_secrets (instance, key, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            &[&id.0, &key, &sealed],
-        )
-        .await?;
-    let row = client.query_one(select, &[&id.0, &key]).await?;
-    Ok(String::from_utf8(seal.open(&place, row.try_get(0)?)?)?)
+    old.context("the secret has no value")
 }

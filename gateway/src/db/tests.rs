@@ -125,6 +125,13 @@ async fn an_instance_secret_is_made_once() {
     };
     assert_eq!(ensure("first").await, "first");
     assert_eq!(ensure("second").await, "first");
+    let replace = async |old: &str, new: &str| {
+        let next = |found: Option<&str>| Ok((found == Some(old)).then(|| new.to_owned()));
+        instances::update_secret(&conn, &seal(), id, "DB_PASSWORD", next).await.unwrap()
+    };
+    assert_eq!(replace("other", "third").await, "first");
+    assert_eq!(replace("first", "third").await, "third");
+    assert_eq!(replace("third", "first").await, "first");
     let row = conn.query_one("SELECT sealed FROM instance_secrets", &[]).await.unwrap();
     assert!(!row.try_get::<_, &[u8]>(0).unwrap().windows(5).any(|w| w == b"first"), "sealed at rest");
 }

@@ -50,17 +50,18 @@ pub async fn load_secrets(
     let pem = match &sections.routing.tls {
         Tls::Off => None,
         Tls::Auto => {
-            let key = format!("certificate/{}", hash_of(&hosts));
-            let issue = || state.pki.issue_hosts(hosts).unwrap_or_default();
-            Some(instances::ensure_secret(&conn, &state.seal, instance.id, &key, issue).await?)
+            // Made for these hosts, and again when it is time: whoever asks first renews it.
+            let (key, now) = (format!("certificate/{}", hash_of(&hosts)), jiff::Timestamp::now());
+            let issue = |old: Option<&str>| {
+                let due = old.is_none_or(|old| state.pki.is_due(old, now));
+                due.then(|| state.pki.issue_hosts(hosts, now)).transpose()
+            };
+            Some(instances::update_secret(&conn, &state.seal, instance.id, &key, issue).await?)
         }
         Tls::Certificate(name) => certificates::load_certificate_pem(&conn, &state.seal, name).await?,
     };
     let mut certificates = Vec::new();
     if let Some(pem) = pem {
-        if pem.is_empty() {
-            return Err(anyhow::anyhow!("no certificate could be issued for {hosts:?}").into());
-        }
         values.insert(CERTIFICATE.to_owned(), pem);
         certificates.push(CERTIFICATE.to_owned());
     }

@@ -1,5 +1,5 @@
-//! The agents' door: the websocket on which they are called, and the blobs they fetch. TLS has checked that the client
-//! holds a certificate of ours; here it is checked that it is the one certificate that the node has now.
+//! The agents' door: the websocket on which they are called, the blobs they fetch, and their certificates' renewal. TLS has checked that the client
+//! holds a certificate of ours; here it is checked that it is of the node's present enrolment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::extract::{Extension, Path, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, body::Body};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -20,6 +20,8 @@ use super::session::Session;
 use super::{NodeRef, observe};
 use crate::db::nodes;
 use crate::listen::Peer;
+use crate::pki::Identity;
+use crate::services::nodes::renew_node;
 use crate::state::State;
 
 /// How long an agent may take to say hello, and to read a frame.
@@ -38,12 +40,13 @@ pub fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/agent/v1/connect", get(connect))
         .route("/agent/v1/blobs/{sha256}", get(blob))
+        .route("/agent/v1/certificate", post(renew))
         .with_state(state)
 }
 
-/// The node that the client's certificate speaks for, when that is the node's present certificate and `clusters.yml`
-/// has the node.
-async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, (StatusCode, &'static str)> {
+/// The node that the client's certificate speaks for, when it is of the node's present enrolment and `clusters.yml` has
+/// the node.
+async fn admit<'p>(state: &State, peer: &'p Peer) -> Result<&'p Identity, (StatusCode, &'static str)> {
     let refuse = |status, message| Err((status, message));
     let Some(identity) = &peer.node else {
         return refuse(StatusCode::FORBIDDEN, "the certificate is not a node's\n");
@@ -55,7 +58,7 @@ async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, (StatusCode, &'sta
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the store is away\n");
         }
     };
-    if known.is_none_or(|known| known.certificate_serial != identity.serial) {
+    if known.is_none_or(|known| known.certificate_serial != identity.enrolment) {
         return refuse(StatusCode::FORBIDDEN, "the certificate was revoked; enrol the node again\n");
     }
     let clusters = state.clusters();
@@ -64,7 +67,7 @@ async fn admit(state: &State, peer: &Peer) -> Result<NodeRef, (StatusCode, &'sta
     if !listed {
         return refuse(StatusCode::FORBIDDEN, "clusters.yml does not have this node\n");
     }
-    Ok(identity.node.clone())
+    Ok(identity)
 }
 
 async fn load(state: &State, node: &NodeRef) -> anyhow::Result<Option<nodes::EnrolledNode>> {
@@ -77,7 +80,7 @@ async fn connect(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let node = match admit(&state, &peer).await {
-        Ok(node) => node,
+        Ok(identity) => identity.node.clone(),
         Err(refusal) => {
             tracing::warn!(address = %peer.address, node = ?peer.node, reason = refusal.1.trim_end(), "an agent was refused");
             return refusal.into_response();
@@ -212,4 +215,22 @@ async fn blob(
     let headers =
         [(header::CONTENT_TYPE, "application/zstd".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
     (headers, Body::from_stream(ReaderStream::with_capacity(file, 64 << 10))).into_response()
+}
+
+/// Signs a new key of the node's: a signing request in PEM comes in, the certificate in PEM goes out.
+async fn renew(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Peer>, csr: String) -> Response {
+    let identity = match admit(&state, &peer).await {
+        Ok(identity) => identity,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match renew_node(&state, peer.address.ip(), identity, &csr).await {
+        Ok(certificate) => {
+            tracing::info!(node = %identity.node, "the node's certificate was renewed");
+            certificate.into_response()
+        }
+        Err(error) => {
+            tracing::warn!(node = %identity.node, cause = ?error.cause, "cannot renew the node's certificate: {error}");
+            (error.status(), format!("{error}\n")).into_response()
+        }
+    }
 }

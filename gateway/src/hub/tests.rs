@@ -27,10 +27,19 @@ struct Enrolled {
     key: Vec<u8>,
 }
 
-async fn enrol(gateway: &Gateway, node: &NodeRef) -> Enrolled {
+fn new_key() -> (rcgen::KeyPair, String) {
     let key = rcgen::KeyPair::generate().unwrap();
-    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
-    let signed = gateway.state().pki.sign_node(&csr, node).unwrap().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    (key, csr.pem().unwrap())
+}
+
+async fn enrol(gateway: &Gateway, node: &NodeRef) -> Enrolled {
+    enrol_at(gateway, node, jiff::Timestamp::now()).await
+}
+
+async fn enrol_at(gateway: &Gateway, node: &NodeRef, when: jiff::Timestamp) -> Enrolled {
+    let (key, csr) = new_key();
+    let signed = gateway.state().pki.sign_node(&csr, node, when).unwrap().unwrap();
     nodes::enrol_node(&gateway.state().db.conn().await.unwrap(), node, &signed.serial).await.unwrap();
     let chain = CertificateDer::from_pem_slice(signed.certificate.as_bytes()).unwrap();
     Enrolled { chain, key: key.serialize_der() }
@@ -273,4 +282,58 @@ async fn blobs_are_fetched_by_enrolled_nodes_alone() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
         assert!(answer.ends_with(body), "{path}: {answer}");
     }
+}
+
+/// Asks for a certificate with one that the node has. What comes back: the status and the body.
+async fn renew(gateway: &Gateway, enrolled: &Enrolled, csr: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = dial(gateway, Some(enrolled)).await.unwrap();
+    let request = format!(
+        "POST /agent/v1/certificate HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{csr}",
+        csr.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_node_renews_its_certificate_until_it_is_removed_or_enrolled_anew() {
+    let gateway = testing::gateway().await;
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 1800);
+    let old = enrol_at(&gateway, &node(), long_ago).await;
+    let mut agent = Agent::connect(&gateway, &old).await;
+    assert_eq!(renew(&gateway, &old, "no request").await.0, 422);
+    let (key, csr) = new_key();
+    let (status, pem) = renew(&gateway, &old, &csr).await;
+    assert_eq!(status, 200, "{pem}");
+    let chain = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let new = Enrolled { chain, key: key.serialize_der() };
+    // The connection goes on, and an agent that did not keep the answer asks again.
+    let at = long_ago;
+    let observation = Observation::ReplicaDied { slug: "i0".into(), service: "web".into(), exit_code: None, at };
+    agent.send(AgentFrame::Observation { sequence: 1, observation }).await;
+    assert_eq!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1 }));
+    assert_eq!(renew(&gateway, &old, &csr).await.0, 200);
+    assert_eq!(renew(&gateway, &new, &csr).await.0, 200);
+    drop(agent);
+    for certificate in [&old, &new] {
+        Agent::connect(&gateway, certificate).await;
+    }
+    let lines = timeline::list(&gateway.state().db.conn().await.unwrap(), None, 10).await.unwrap();
+    assert_eq!(lines[0].action, "node.renewed");
+
+    let clusters = gateway.inner.clusters.borrow().clone();
+    let without = testing::CLUSTERS.replace("node1", "node2");
+    let without = magrathea_core::clusters::parse_clusters("clusters.yml", &without).unwrap();
+    gateway.inner.clusters.send_replace(Arc::new(without));
+    assert_eq!(renew(&gateway, &new, &csr).await.0, 403, "removed from clusters.yml");
+    gateway.inner.clusters.send_replace(clusters);
+    let anew = enrol(&gateway, &node()).await;
+    for revoked in [&old, &new] {
+        assert_eq!(renew(&gateway, revoked, &csr).await.0, 403, "enrolled anew");
+    }
+    assert_eq!(renew(&gateway, &anew, &csr).await.0, 200);
 }

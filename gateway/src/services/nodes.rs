@@ -8,7 +8,7 @@ use crate::api::token;
 use crate::db::timeline::{self, NewEntry};
 use crate::db::{Client, Db, nodes};
 use crate::hub::NodeRef;
-use crate::pki::NodeCertificate;
+use crate::pki::{Identity, NodeCertificate};
 use crate::state::State;
 
 /// Makes a node's one-time token. Without an actor: on the gateway's own machine.
@@ -38,13 +38,26 @@ pub async fn enrol_node(
     };
     let signed = state
         .pki
-        .sign_node(csr, &node)?
+        .sign_node(csr, &node, jiff::Timestamp::now())?
         .map_err(|error| ApiError::new(Code::CsrInvalid, error.to_string()).with_cause(error))?;
     nodes::enrol_node(&tx, &node, &signed.serial).await?;
     append(&tx, None, "node.enrolled", &node, &format!("the node {node} was enrolled from {from}")).await?;
     tx.commit().await?;
     state.hub.disconnect(&node);
     Ok((node, signed))
+}
+
+/// Signs a new key of a node that is enrolled. Nothing is stored but the line on the timeline, so a node that did not
+/// hear the answer asks again.
+pub async fn renew_node(state: &State, from: IpAddr, identity: &Identity, csr: &str) -> Result<String, ApiError> {
+    let signed = state
+        .pki
+        .renew_node(csr, identity, jiff::Timestamp::now())?
+        .map_err(|error| ApiError::new(Code::CsrInvalid, error.to_string()).with_cause(error))?;
+    let node = &identity.node;
+    let message = format!("the certificate of the node {node} was renewed from {from}");
+    append(&state.db.conn().await?, None, "node.renewed", node, &message).await?;
+    Ok(signed.certificate)
 }
 
 async fn append(

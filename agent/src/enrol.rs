@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 
 use crate::config::EnrolOptions;
 use crate::folders::{self, Folders};
-use crate::link::{Identity, Stored};
+use crate::link::{Identity, Stored, store_certificate};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,8 +29,7 @@ pub async fn run_enrol(options: &EnrolOptions) -> anyhow::Result<()> {
     let enrolled = ask(&options.gateway, &ca, &enrol).await?;
 
     let folder = folders.identity();
-    folders::write_file(&folder.join("key.pem"), key.serialize_pem().as_bytes(), 0o600)?;
-    folders::write_file(&folder.join("certificate.pem"), enrolled.certificate.as_bytes(), 0o600)?;
+    store_certificate(&folder, &enrolled.certificate, &key.serialize_pem())?;
     folders::write_file(&folder.join("ca.pem"), enrolled.ca.as_bytes(), 0o600)?;
     let stored = Stored { cluster: enrolled.cluster.parse()?, node: enrolled.node.parse()?, connect: enrolled.connect };
     // Written last: without it the node counts as not enrolled.

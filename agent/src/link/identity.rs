@@ -1,5 +1,7 @@
 //! Who this agent is: its key, its certificate, and the CA it trusts.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,7 +11,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
+use super::certificate::{Shown, parse};
 use crate::folders::{self, Folders};
+
+/// Holds the certificate, then its key: in one file neither is ever without the other.
+const CERTIFICATE: &str = "certificate.pem";
+/// Where older agents kept the key.
+const OLD_KEY: &str = "key.pem";
 
 /// The file beside key and certificates.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,8 +34,8 @@ pub struct Identity {
     pub cluster: ClusterName,
     pub node: NodeName,
     pub connect: String,
-    key: Vec<u8>,
-    certificate: Vec<u8>,
+    pub(super) shown: Arc<Shown>,
+    folder: PathBuf,
     ca: Vec<u8>,
 }
 
@@ -37,14 +45,24 @@ impl Identity {
         let folder = folders.identity();
         let Some(stored) = folders::load::<Stored>(&folder.join("enrolment.json"))? else { return Ok(None) };
         let read = |name: &str| std::fs::read(folder.join(name)).with_context(|| format!("reading {name}"));
+        let mut certificate = read(CERTIFICATE)?;
+        if PrivateKeyDer::from_pem_slice(&certificate).is_err() {
+            certificate.extend(read(OLD_KEY)?);
+        }
         Ok(Some(Identity {
             cluster: stored.cluster,
             node: stored.node,
             connect: stored.connect,
-            key: read("key.pem")?,
-            certificate: read("certificate.pem")?,
+            shown: Arc::new(Shown::new(&certificate).with_context(|| format!("{CERTIFICATE} is damaged"))?),
             ca: read("ca.pem")?,
+            folder,
         }))
+    }
+
+    /// Shows a new certificate from now on, and after a restart.
+    pub fn renew(&self, certificate: &str, key: &str) -> anyhow::Result<()> {
+        let pem = store_certificate(&self.folder, certificate, key)?;
+        self.shown.replace(&pem)
     }
 
     /// TLS that shows the agent's certificate and trusts the gateway's CA alone.
@@ -53,13 +71,14 @@ impl Identity {
         for certificate in CertificateDer::pem_slice_iter(&self.ca) {
             roots.add(certificate?)?;
         }
-        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(rustls::ClientConfig::builder_with_provider(provider)
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?)
+            .with_client_cert_resolver(self.shown.clone());
+        // A resumed session would go on with the certificate of its first handshake.
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(config)
     }
 
     /// An HTTP client over the same TLS.
@@ -73,4 +92,19 @@ impl Identity {
             .read_timeout(std::time::Duration::from_secs(60));
         Ok(client.build()?)
     }
+}
+
+/// Stores certificate and key, checked, in one step that a crash leaves done or undone. Returns what was written.
+pub fn store_certificate(folder: &Path, certificate: &str, key: &str) -> anyhow::Result<Vec<u8>> {
+    let pem = format!("{}\n{key}", certificate.trim_end()).into_bytes();
+    parse(&pem)?;
+    let path = folder.join(CERTIFICATE);
+    let writing = || format!("writing {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
+    file.write_all(&pem).with_context(writing)?;
+    file.as_file().sync_all().with_context(writing)?;
+    file.persist(&path).with_context(writing)?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(writing)?;
+    folders::remove_file(&folder.join(OLD_KEY))?;
+    Ok(pem)
 }

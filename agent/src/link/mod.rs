@@ -1,6 +1,8 @@
 //! The connection to the gateway: dialled by the agent, kept for ever, never needed by what is served.
 
+mod certificate;
 mod identity;
+mod renew;
 mod session;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
-pub use identity::{Identity, Stored};
+pub use identity::{Identity, Stored, store_certificate};
 
 use crate::actions::report;
 use crate::build::Blobs;
@@ -32,7 +34,23 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 /// Serves the gateway until told to stop; dials again whenever the connection is lost.
 pub async fn serve_gateway(agent: Arc<NodeAgent>, identity: Identity, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = identity.client_config()?;
-    let blobs = Blobs::Gateway { client: identity.http_client(&tls)?, base: format!("https://{}", identity.connect) };
+    let client = identity.http_client(&tls)?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = renew::keep_valid(&identity, &client) => {}
+        () = keep_connected(agent, &identity, tls, &client) => {}
+    }
+    Ok(())
+}
+
+/// Dials, again and again. Never ends.
+async fn keep_connected(
+    agent: Arc<NodeAgent>,
+    identity: &Identity,
+    tls: tokio_rustls::rustls::ClientConfig,
+    client: &reqwest::Client,
+) {
+    let blobs = Blobs::Gateway { client: client.clone(), base: format!("https://{}", identity.connect) };
     let connector = TlsConnector::from(Arc::new(tls));
     let mut pause = BACKOFF_FIRST;
     loop {
@@ -41,22 +59,17 @@ pub async fn serve_gateway(agent: Arc<NodeAgent>, identity: Identity, stop: Canc
             // First: an engine that is slow to answer must not keep a gateway waiting for the greeting.
             let report = report(&agent).await?;
             let socket = dial(&connector, &identity.connect).await?;
-            session::serve_session(&agent, &identity, blobs.clone(), report, socket).await
+            session::serve_session(&agent, identity, blobs.clone(), report, socket).await
         };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            outcome = session => match outcome {
-                Ok(()) => tracing::info!("the gateway closed the connection"),
-                Err(error) => tracing::warn!("no connection to the gateway: {error:#}"),
-            }
+        let ended: anyhow::Result<()> = session.await;
+        match ended {
+            Ok(()) => tracing::info!("the gateway closed the connection"),
+            Err(error) => tracing::warn!("no connection to the gateway: {error:#}"),
         }
         if began.elapsed() > GOOD_SESSION {
             pause = BACKOFF_FIRST;
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(jittered(pause)) => {}
-        }
+        tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(BACKOFF_MOST);
     }
 }

@@ -4,8 +4,9 @@
 //! It sends [`AgentFrame::Hello`], the gateway answers [`GatewayFrame::Welcome`] or closes with a reason. From then on
 //! the gateway sends calls and the agent answers each with any number of progress frames and one result. A frame is
 //! one JSON text message of at most [`MAX_FRAME`] bytes. Bulk data does not travel here: the agent fetches blobs with
-//! `GET /agent/v1/blobs/SHA256` on the same listener. After a lost connection the gateway repeats calls that had no
-//! result; every action may be repeated.
+//! `GET /agent/v1/blobs/SHA256` on the same listener, and renews its certificate with `POST /agent/v1/certificate`: a
+//! signing request goes in, the certificate comes back, both in PEM. After a lost connection the gateway repeats calls
+//! that had no result; every action may be repeated.
 
 mod action;
 

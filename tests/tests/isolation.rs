@@ -1,6 +1,6 @@
 //! A hostile tenant tries every door: from inside its own container nothing answers but what is its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use magrathea_tests::{Lab, run, site::Site};
@@ -40,6 +40,13 @@ fn addresses(lab: &Lab, container: &str) -> Vec<String> {
 fn slug(site: &Site) -> String {
     let id = site.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
     format!("i{}", &id[20..])
+}
+
+/// The ports in a set of the node's own rules.
+fn ports_of(set: &str) -> BTreeSet<String> {
+    let said = run(std::process::Command::new("nft").args(["list", "set", "inet", "magrathea", set])).ok().stdout;
+    let elements = said.split("elements = {").nth(1).and_then(|rest| rest.split('}').next()).unwrap_or_default();
+    elements.split(',').map(|port| port.trim().to_owned()).collect()
 }
 
 /// The TCP ports on which anything inside a container listens.
@@ -108,6 +115,9 @@ async fn a_hostile_container_finds_every_door_closed() {
     // An address that the engine gives to another instance later refuses who still asks for the victim there.
     let own = ask(&[("run", "echo $PORT")]).await;
     assert!(ports.iter().all(|port| port.to_string() != own.trim()), "{ports:?} and {own}");
+    // Another installation on this node has public ports too.
+    let public = ports_of("public_ports");
+    assert!(public.contains(&lab.http.to_string()) && public.contains(&lab.https.to_string()));
     // Every port that anything on the node listens on, at every address of the node.
     let listening = run(std::process::Command::new("ss").args(["-Hltn"])).ok().stdout;
     let node = run(std::process::Command::new("ip").args(["-o", "-4", "addr"])).ok().stdout;
@@ -118,14 +128,17 @@ async fn a_hostile_container_finds_every_door_closed() {
         .collect();
     for line in listening.lines() {
         let port = line.split_whitespace().nth(3).unwrap().rsplit(':').next().unwrap();
-        if port == lab.http.to_string() || port == lab.https.to_string() {
+        if public.contains(port) {
             continue;
         }
         doors.extend(node.iter().map(|address| format!("{address}:{port}")));
     }
-    doors.retain(|door| *door != format!("{gateway}:13306"));
-    // The database's port is open at the node for instances; only there, and only with an account.
-    doors.retain(|door| !door.ends_with(":13306"));
+    // Databases are open to instances at one address of the node; only there, and only with an account.
+    let databases = ports_of("instance_ports");
+    doors.retain(|door| {
+        let (address, port) = door.rsplit_once(':').unwrap();
+        address != gateway || !databases.contains(port)
+    });
     let open = ask(&[("doors", &doors.join(","))]).await;
     assert_eq!(open, "[]", "of {} doors these answered", doors.len());
 

@@ -106,11 +106,14 @@ pub async fn watch(engine: &Engine, events: &Events, wanted: &Watch) -> Outcome<
         }
         let now = engine.running(&wanted.health.service).await?;
         let after = begun.elapsed().as_secs();
-        if first.iter().any(|replica| now.iter().all(|other| other.container != replica.container)) {
+        let gone = first.iter().find(|replica| now.iter().all(|other| other.container != replica.container));
+        if let Some(replica) = gone {
             let failed = engine.failed_tasks(&wanted.health.service).await?;
             let how = failed.into_iter().next().map_or_else(|| "its process ended".to_owned(), |task| task.error);
             let reason = format!("a replica ended {after} s after the cut-over: {how}");
-            return Err(unhealthy(engine, &wanted.health, reason).await);
+            let mut error = fail(ActionErrorKind::Unhealthy, reason);
+            error.log_tail = engine.log_tail(&replica.container, TAIL).await;
+            return Err(error);
         }
         let targets = now.iter().filter_map(|replica| target(replica, wanted.health.port));
         let probes = join_all(targets.map(|(_, address)| probe(&client, address, &wanted.health))).await;

@@ -123,7 +123,7 @@ build_workspace() {
     fi
 }
 
-build_images() { will_create engine-objects && "$repo/layers/images/build.sh"; }
+build_images() { "$repo/layers/images/build.sh"; }
 
 make_home() {
     mkdir -p "$home"/{run,log}
@@ -234,6 +234,7 @@ up() {
     flock -n 9 || die "another scripts/local.sh is at work" "wait for it to end"
     phase "installing packages" install_packages
     phase "starting the Docker Engine" start_engine
+    will_create engine-objects
     if [[ -z ${MAGRATHEA_SKIP_BUILD:-} ]]; then
         phase "building the workspace" build_workspace
         phase "building the layer images" build_images

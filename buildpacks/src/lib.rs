@@ -6,6 +6,7 @@
 
 mod composer;
 mod constraint;
+mod explain;
 mod init;
 mod own;
 mod php;
@@ -15,6 +16,7 @@ mod static_files;
 mod tests;
 mod tomcat;
 
+pub use explain::explain_failure;
 pub use init::init_manifest;
 pub use stacks::{PHP_EXTENSIONS, versions};
 

@@ -16,7 +16,11 @@ pub(crate) fn pack(tree: &Tree, folder: &str, stack: Stack, sections: &Sections)
             );
         }
     }
-    let detect = format!("{} \"$PWD\"", quote(&format!("./{folder}/bin/detect")));
+    let detect = format!(
+        "{} \"$PWD\" || {{ status=$?; [ $status -gt 125 ] || echo {} >&2; exit $status; }}",
+        quote(&format!("./{folder}/bin/detect")),
+        quote(&format!("the buildpack ./{folder} does not take this source"))
+    );
     let index = if stack == Stack::Php { "index.php" } else { "index.html" };
     Ok(Packed {
         reason: "named in magrathea.yml".into(),

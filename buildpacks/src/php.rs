@@ -2,8 +2,10 @@
 
 use crate::{BuildpackError, Packed, ROOTS, Tree, command, composer};
 
-/// Packages as the lock file names them, without those for development.
-const INSTALL: &str = "COMPOSER_CACHE_DIR=/cache/composer composer install --no-dev --no-interaction \
+/// Packages as the lock file names them, without those for development. The source comes without its history, from which
+/// composer would guess the app's own version.
+const INSTALL: &str = "export COMPOSER_ROOT_VERSION=\"${COMPOSER_ROOT_VERSION:-1.0.0}\"\n\
+                       COMPOSER_CACHE_DIR=/cache/composer composer install --no-dev --no-interaction \
                        --prefer-dist --optimize-autoloader --no-progress";
 
 /// Why a tree looks like a PHP app.

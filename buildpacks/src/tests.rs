@@ -188,13 +188,14 @@ fn commands_are_ready_for_a_shell() {
         + &run(&with(&[], &[("composer.json", "{}"), ("composer.lock", "{}")]), "")
         + &run(&tree(&["index.php", "p/bin/detect", "p/bin/build"]), "build: {buildpack: ./p, env: {A: \"it's\"}}");
     insta::assert_snapshot!(out, @r#"
-    mvn -B -q -DskipTests -Dmaven.repo.local=/cache/maven package (network: true)
+    mvn -B -ntp -DskipTests -Dmaven.repo.local=/cache/maven package (network: true)
     war=$(find . -path '*/target/*.war' -o -path '*/build/libs/*.war' | sort | head -n 1)
     if [ -z "$war" ]; then echo 'the build made no WAR file in target/ or build/libs/' >&2; exit 1; fi
     mkdir -p .magrathea/webapp && unzip -q -o "$war" -d .magrathea/webapp (network: false)
     mkdir -p .magrathea/webapp && unzip -q -o './it'\''s.war' -d .magrathea/webapp (network: false)
+    export COMPOSER_ROOT_VERSION="${COMPOSER_ROOT_VERSION:-1.0.0}"
     COMPOSER_CACHE_DIR=/cache/composer composer install --no-dev --no-interaction --prefer-dist --optimize-autoloader --no-progress (network: true)
-    './p/bin/detect' "$PWD" (network: true)
+    './p/bin/detect' "$PWD" || { status=$?; [ $status -gt 125 ] || echo 'the buildpack ./p does not take this source' >&2; exit $status; } (network: true)
     env_dir=$(mktemp -d)
     printf %s 'it'\''s' > "$env_dir/A"
     './p/bin/build' "$PWD" /cache "$env_dir" (network: true)

@@ -11,7 +11,7 @@ const OUTPUT: &str = ".magrathea/webapp";
 /// Where an exploded web application lies by custom.
 const EXPLODED: [&str; 4] = [".", "webapp", "web", "WebContent"];
 
-const PACKAGE: &str = "mvn -B -q -DskipTests -Dmaven.repo.local=/cache/maven package";
+const PACKAGE: &str = "mvn -B -ntp -DskipTests -Dmaven.repo.local=/cache/maven package";
 
 /// What there is to make a web application from.
 pub(crate) enum Source {

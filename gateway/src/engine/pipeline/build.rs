@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use magrathea_buildpacks::{Recipe, plan_build};
+use magrathea_buildpacks::{Recipe, explain_failure, plan_build};
 use magrathea_core::api::Phase;
 use magrathea_core::manifest::{Stack, WritableKind};
 use magrathea_core::names::{Layer, ReleaseNumber};
@@ -195,7 +195,11 @@ async fn build(job: &Job, attempt: &Attempt, recipe: &Recipe, ingredients: &Ingr
     };
     let node = attempt.applier.first_node(Layer::App)?;
     let built = job.site.state.hub.call(&node, request, attempt.listener()).await;
-    built.map_err(|error| Failure::call(&node, "build_failed", error))
+    built.map_err(|error| {
+        let mut failure = Failure::call(&node, "build_failed", error);
+        failure.hint = failure.hint.or_else(|| explain_failure(&failure.log_tail));
+        failure
+    })
 }
 
 /// Records release, plan and hosts in one transaction.

@@ -6,28 +6,14 @@ use futures_util::FutureExt;
 use magrathea_core::plan::{SeedSpec, Spec};
 use magrathea_core::wire::*;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Blobs};
 use crate::clean::SWARM_MARKER;
 use crate::fail::{Doing, Outcome, cancelled, node, with_hint};
 use crate::node::NodeAgent;
+use crate::reporter::Reporter;
 use crate::{database, firewall, folders, health, run_once, storage};
-
-/// Tells the gateway what happens meanwhile. What does not fit into the channel is dropped: a log must not slow a build.
-#[derive(Debug, Clone)]
-pub struct Reporter(pub mpsc::Sender<Progress>);
-
-impl Reporter {
-    pub fn log(&self, line: String) {
-        let _ = self.0.try_send(Progress::Log { line });
-    }
-
-    pub fn warn(&self, message: String) {
-        let _ = self.0.try_send(Progress::Warning { message });
-    }
-}
 
 /// What a call brings beside its action.
 #[derive(Debug, Clone)]

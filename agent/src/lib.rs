@@ -16,6 +16,7 @@ mod health;
 mod link;
 pub mod node;
 mod program;
+mod reporter;
 mod router;
 pub mod run;
 mod run_once;
@@ -24,6 +25,7 @@ mod spool;
 mod storage;
 mod watch;
 
-pub use actions::{Call, Reporter, perform};
+pub use actions::{Call, perform};
 pub use build::Blobs;
 pub use node::NodeAgent;
+pub use reporter::Reporter;

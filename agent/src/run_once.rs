@@ -9,11 +9,11 @@ use magrathea_core::wire::{ActionErrorKind, RanOnce, RunOnce};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Reporter;
 use crate::build::Lines;
 use crate::engine::{Ended, Engine, Job};
 use crate::fail::{Outcome, cancelled, fail, node};
 use crate::folders::Folders;
+use crate::reporter::Reporter;
 
 const POLL: Duration = Duration::from_millis(20);
 

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::{BUILDER, Disk};
 use super::{Lines, image, tree};
-use crate::actions::Reporter;
 use crate::engine::{Ended, Engine, OneOff};
 use crate::fail::{Doing, Outcome, cancelled, fail, internal, refused};
 use crate::folders::Folders;
+use crate::reporter::Reporter;
 
 /// The size of a build's `/tmp`.
 const TMP: u64 = 1 << 30;

@@ -9,9 +9,9 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
 use super::tree::{Release, TreeError};
-use crate::actions::Reporter;
 use crate::engine::Engine;
 use crate::fail::{Doing, Outcome, internal, refused};
+use crate::reporter::Reporter;
 
 const CHUNK: usize = 256 << 10;
 

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 pub use blob::Blobs;
 pub use lines::Lines;
 
-use crate::actions::Reporter;
 use crate::engine::Engine;
 use crate::fail::Outcome;
 use crate::folders::Folders;
+use crate::reporter::Reporter;
 
 /// Makes a release image.
 pub async fn build(

@@ -15,10 +15,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::{Identity, Socket};
-use crate::actions::{self, Call, Reporter};
+use crate::actions::{self, Call};
 use crate::build::Blobs;
 use crate::fail::internal;
 use crate::node::NodeAgent;
+use crate::reporter::Reporter;
 
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 const PING_PAUSE: Duration = Duration::from_secs(10);

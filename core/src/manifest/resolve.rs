@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Manifest, Origin, Resolved};
 use crate::names::LabelName;
-use crate::schema::check::{join, nearest};
+use crate::schema::check::join;
+use crate::schema::nearest::nearest;
 
 /// Why no label could be chosen. Displays as a sentence that says how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

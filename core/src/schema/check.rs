@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::nearest::nearest;
 use super::{allows, choices, format};
 use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::yaml::{Entry, Kind, Mark, Node, finding};
@@ -11,15 +12,6 @@ pub(crate) struct Checker<'a> {
     pub file: &'a str,
     pub text: &'a str,
     pub findings: Vec<Diagnostic>,
-}
-
-/// The candidate that a mistyped `text` most likely means.
-pub(crate) fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let distance = |candidate: &str| strsim::osa_distance(&text.to_lowercase(), candidate);
-    let best = candidates.into_iter().map(|c| (distance(c), c)).min()?;
-    let far = best.0 > best.1.len().div_ceil(3);
-    let extends = text.len() > 2 && (best.1.starts_with(text) || text.starts_with(best.1));
-    (!far || extends).then_some(best.1)
 }
 
 impl Checker<'_> {

@@ -139,7 +139,7 @@ fn buildpack(text: &str) -> Result<(), Misfit> {
         Some(path) => inside(path),
         None => Err(Misfit {
             message: format!("wants `php`, `static`, `tomcat`, or a folder that starts with `./`, not {text:?}"),
-            hint: super::check::nearest(text, KNOWN).map(|near| format!("did you mean `{near}`?")),
+            hint: super::nearest::nearest(text, KNOWN).map(|near| format!("did you mean `{near}`?")),
         }),
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod format;
+pub(crate) mod nearest;
 mod reference;
 
 pub use reference::render_reference;

@@ -1,11 +1,11 @@
 //! Apache's whole configuration in a replica, with or without PHP behind it.
 
-use magrathea_core::manifest::{Stack, WritableKind};
+use magrathea_core::manifest::Stack;
 use minijinja::{Value, context};
 
+use super::served::{document_root, timeout_seconds, upload_folders};
 use super::{php, replica_port};
 use crate::render::render;
-use crate::storage::CODE;
 use crate::{InstanceInput, LayerError, check};
 
 /// What a URL prefix, or a folder, is allowed to do.
@@ -49,29 +49,6 @@ pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
         timeout => timeout_seconds(input),
     };
     render("apache.conf", include_str!("../../templates/apache.conf.j2"), values)
-}
-
-/// How long a request may stay silent.
-pub fn timeout_seconds(input: &InstanceInput<'_>) -> u64 {
-    input.sections.routing.timeout.map_or(60, |span| span.0.as_secs().max(1))
-}
-
-/// The folders whose scripts do not run: writable ones hold what visitors upload, unless the manifest says otherwise.
-pub fn upload_folders(input: &InstanceInput<'_>) -> Result<Vec<String>, LayerError> {
-    let mut folders = Vec::new();
-    for (given, writable) in &input.sections.storage.writable {
-        let path = check::relative_path(&format!("storage.writable.{given}"), given)?;
-        if !writable.scripts.unwrap_or(writable.kind != WritableKind::Shared) {
-            folders.push(format!("{CODE}/{path}"));
-        }
-    }
-    Ok(folders)
-}
-
-/// The folder that is served, in the container.
-pub fn document_root(input: &InstanceInput<'_>) -> Result<String, LayerError> {
-    let root = check::relative_path("app_layer.root", &input.sections.app_layer.root)?;
-    Ok(if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") })
 }
 
 fn location_rules(input: &InstanceInput<'_>, document_root: &str) -> Result<Vec<Rules>, LayerError> {

@@ -2,6 +2,7 @@
 
 mod apache;
 mod php;
+mod served;
 mod tomcat;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use magrathea_core::plan::{
 };
 use magrathea_core::units::{ByteSize, Span};
 
-pub use self::apache::timeout_seconds;
+pub use self::served::timeout_seconds;
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
 use crate::storage;
 use crate::{InstanceInput, LayerError, check, resource};

@@ -6,7 +6,8 @@ use magrathea_core::plan::FileSpec;
 use magrathea_core::units::ByteSize;
 use minijinja::context;
 
-use super::{apache, file};
+use super::file;
+use super::served::{document_root, timeout_seconds, upload_folders};
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT};
 use crate::render::render;
 use crate::storage::SCRATCH;
@@ -30,7 +31,7 @@ pub fn render_php(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError
         socket => SOCKET,
         guard => guard.is_some().then_some(GUARD),
         workers => workers(app.memory, app.request_memory),
-        timeout => apache::timeout_seconds(input),
+        timeout => timeout_seconds(input),
     };
     let pool = render("fpm.conf", include_str!("../../templates/fpm.conf.j2"), values)?;
     let ini = render_ini(input)?;
@@ -41,8 +42,8 @@ pub fn render_php(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError
 /// Apache decides by the path that a visitor asks for. A folder for uploads outside of what is served is reached
 /// through a link (`public/storage` in Laravel), so there PHP looks at where the script really is.
 fn render_guard(input: &InstanceInput<'_>) -> Result<Option<String>, LayerError> {
-    let served = format!("{}/", apache::document_root(input)?);
-    let mut folders = apache::upload_folders(input)?;
+    let served = format!("{}/", document_root(input)?);
+    let mut folders = upload_folders(input)?;
     folders.retain(|folder| !folder.starts_with(&served));
     if folders.is_empty() {
         return Ok(None);

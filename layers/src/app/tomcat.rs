@@ -4,7 +4,8 @@ use magrathea_core::plan::FileSpec;
 use magrathea_core::units::ByteSize;
 use minijinja::context;
 
-use super::{apache, file, replica_port};
+use super::served::timeout_seconds;
+use super::{file, replica_port};
 use crate::render::render;
 use crate::storage::CODE;
 use crate::{InstanceInput, LayerError, check};
@@ -31,7 +32,7 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         threads => (app.memory.as_mib() / 4).clamp(25, 400),
         gateway => input.instance_gateway.to_string().replace('.', "\\."),
         max_body => input.sections.proxy.max_body.bytes(),
-        timeout => apache::timeout_seconds(input) * 1000,
+        timeout => timeout_seconds(input) * 1000,
     };
     let server = render("server.xml", include_str!("../../templates/server.xml.j2"), values)?;
     Ok(vec![

@@ -13,7 +13,7 @@ use super::Request;
 use super::apply::Applier;
 use super::control::{Control, Worker};
 use super::files::RouteFiles;
-use super::render::{ACTIVE, map_path, render};
+use super::render::{ACTIVE, listenable, map_path, render};
 use super::route::{Lane, Route, Server, Slot};
 use crate::engine::{Engine, Running};
 use crate::fail::{Outcome, fail, internal, node};
@@ -95,7 +95,10 @@ impl Keeper {
 
     async fn apply(&self) -> Outcome<()> {
         match &self.spec {
-            Some(spec) => self.applier().apply(&render(&spec.config, &self.routes), &self.routes).await,
+            Some(spec) => {
+                let config = listenable(&spec.config, has_ipv6());
+                self.applier().apply(&render(&config, &self.routes), &self.routes).await
+            }
             None => Err(node("the router has no configuration yet")),
         }
     }
@@ -313,6 +316,11 @@ impl Keeper {
     fn route_file(&self, slug: &str) -> std::path::PathBuf {
         self.folders.state("routes").join(format!("{slug}.json"))
     }
+}
+
+/// Whether any interface of the node has an IPv6 address.
+fn has_ipv6() -> bool {
+    std::fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
 fn servers_of(running: &[Running], port: u16) -> Vec<Server> {

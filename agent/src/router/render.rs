@@ -29,6 +29,12 @@ pub struct Texts {
     pub maps: Maps,
 }
 
+/// The configuration without the addresses that a node without IPv6 cannot listen on.
+pub fn listenable(config: &str, ipv6: bool) -> String {
+    let possible = |line: &&str| ipv6 || !line.trim_start().starts_with("bind [");
+    config.lines().filter(possible).map(|line| format!("{line}\n")).collect()
+}
+
 /// Renders the texts.
 pub fn render(config: &str, routes: &BTreeMap<String, Route>) -> Texts {
     let mut text = format!("{}\n", config.trim_end());
@@ -143,6 +149,13 @@ mod tests {
         assert_eq!((&first.shape, &both.shape), (&both.shape, &second.shape));
         let more = render("global\n", &routes(Some(lane(1, 2)), None, Slot::A));
         assert_ne!(first.shape, more.shape, "another server does");
+    }
+
+    #[test]
+    fn a_node_without_ipv6_listens_on_what_it_has() {
+        let config = "frontend public\n    bind 0.0.0.0:80\n    bind [::]:80 v6only\n";
+        assert_eq!(listenable(config, true), config);
+        assert_eq!(listenable(config, false), "frontend public\n    bind 0.0.0.0:80\n");
     }
 
     #[test]

@@ -34,10 +34,14 @@ phase() {
 
 # apt_install PACKAGE…: installs what is missing, asks nothing, starts no service it did not need to.
 apt_install() {
-    local package missing=()
+    local package log missing=()
     for package in "$@"; do
         [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
     done
+    if ((${#missing[@]} == 0)) && command -v docker >/dev/null; then return 0; fi
+    log=$(mktemp)
+    # A new machine may have no lists at all, so what apt knows is asked after this.
+    apt-get update -q >"$log" 2>&1 || die "apt-get update failed" "$(tail -n 3 "$log")"
     # Debian 13 has the docker command in a package of its own.
     if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then missing+=(docker-cli); fi
     ((${#missing[@]})) || return 0
@@ -47,32 +51,48 @@ apt_install() {
         mkdir -p /etc/postgresql-common
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     fi
-    local log
-    log=$(mktemp)
-    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
         die "apt could not install ${missing[*]}" "$(tail -n 3 "$log")"
     rm -f "$log"
+    [[ ! -d $home ]] || printf 'package %s\n' "${missing[@]}" >>"$home/created"
 }
 
-# find_cargo: puts a cargo on PATH that is new enough, installing rustup's where none is.
-find_cargo() {
-    local wanted have
-    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$repo/Cargo.toml")
-    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-    [[ -z ${SUDO_USER:-} ]] || PATH=$PATH:$(getent passwd "$SUDO_USER" | cut -d: -f6)/.cargo/bin
+# Whether the cargo that PATH and the environment lead to is new enough.
+cargo_is() {
+    local have
     have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
-    if [[ -n $have && $(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -1) == "$wanted" ]]; then return; fi
-    note "Rust $wanted is needed (found: ${have:-none}); installing it with rustup"
+    [[ -n $have && $(printf '%s\n%s\n' "$1" "$have" | sort -V | head -1) == "$1" ]]
+}
+
+# find_cargo: puts a cargo on PATH that is new enough, installing rustup's where none is. What the person has chosen as
+# their default toolchain stays.
+find_cargo() {
+    local wanted person='' by_hand
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$repo/Cargo.toml")
+    by_hand="install Rust $wanted or newer by hand (https://rustup.rs) and run this again"
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    ! cargo_is "$wanted" || return 0
+    [[ -z ${SUDO_USER:-} ]] || person=$(getent passwd "$SUDO_USER" | cut -d: -f6)
+    if [[ -n $person && -d $person/.rustup ]]; then
+        PATH=$PATH:$person/.cargo/bin
+        export RUSTUP_HOME=$person/.rustup
+        ! cargo_is "$wanted" || return 0
+        unset RUSTUP_HOME
+    fi
+    export RUSTUP_TOOLCHAIN=stable
+    # Asked for a toolchain that is not there, rustup's cargo would fetch it without a word.
+    if rustup toolchain list 2>/dev/null | grep -q '^stable' && cargo_is "$wanted"; then return 0; fi
+    note "Rust $wanted or newer is not here; installing it with rustup (some 600 MB)"
     if ! command -v rustup >/dev/null; then
         if apt-cache show rustup >/dev/null 2>&1; then
             apt_install rustup
         else
-            curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -qy --profile minimal -c clippy -c rustfmt --no-modify-path >&2 ||
-                die "Rust could not be installed" "install Rust $wanted or newer by hand (https://rustup.rs) and run this again"
+            curl --proto '=https' --tlsv1.2 -fsS https://static.rust-lang.org/rustup/rustup-init.sh |
+                RUSTUP_TOOLCHAIN='' sh -s -- -qy --default-toolchain none --no-modify-path >&2 || die "rustup could not be installed" "$by_hand"
         fi
     fi
-    { rustup toolchain install --profile minimal -c clippy -c rustfmt stable && rustup default stable; } >&2 ||
-        die "Rust could not be installed" "install Rust $wanted or newer by hand (https://rustup.rs) and run this again"
+    rustup toolchain install stable --profile minimal -c clippy -c rustfmt >&2 || die "Rust could not be installed" "$by_hand"
+    cargo_is "$wanted" || die "the newest stable Rust is older than $wanted" "$by_hand"
 }
 
 # daemon NAME LOG COMMAND…: starts a process of its own session, remembers its pid.

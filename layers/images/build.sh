@@ -2,8 +2,10 @@
 # Builds the layer and stack images from Debian 13 packages into the local Docker Engine; what exists already is left.
 #
 #   build.sh [--refresh] [--only NAME...]
+#   build.sh --remove
 #
 #   --only     builds these images and the ones below them, not all
+#   --remove   removes every image that this script built and no container uses
 #   --refresh  builds the base anew when it is older than a week, and with it everything above it
 #
 # Every image is tagged magrathea/NAME:HASH, where the hash covers its folder, its parent's image id and the extra
@@ -138,12 +140,20 @@ ensure() {
   return "$status"
 }
 
-refresh=no only=
+# Removes what was built, older versions too. One that a container runs on is another installation's, and stays.
+remove() {
+  local tag tags=()
+  mapfile -t tags < <(docker images --filter label=magrathea.image --format '{{.Repository}}:{{.Tag}}' 'magrathea/*')
+  for tag in "${tags[@]}"; do docker rmi "$tag" >/dev/null 2>&1 || say "${tag#magrathea/}" "stays: a container uses it"; done
+}
+
+refresh=no remove=no only=
 while [ $# -gt 0 ]; do
   case $1 in
   --refresh) refresh=yes ;;
+  --remove) remove=yes ;;
   --only) shift && only=$* && break ;;
-  *) fail "usage: build.sh [--refresh] [--only NAME...]" ;;
+  *) fail "usage: build.sh [--refresh] [--only NAME...] | --remove" ;;
   esac
   shift
 done
@@ -160,6 +170,10 @@ done
 exec 9<"$images/build.sh"
 flock 9
 command -v docker >/dev/null || fail "docker is missing: apt-get install docker.io"
+if [ "$remove" = yes ]; then
+  remove
+  exit
+fi
 declare -A present=()
 listing=$(docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' 'magrathea/*') || fail "the Docker Engine does not answer"
 while read -r tag id; do [ -z "$tag" ] || present[$tag]=$id; done <<<"$listing"

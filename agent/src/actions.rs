@@ -167,6 +167,7 @@ fn turn_of(spec: &Spec) -> String {
 }
 
 async fn inventory(agent: &NodeAgent) -> Outcome<Holdings> {
+    firewall::refresh(&agent.engine, &agent.folders).await?;
     Ok(Holdings { services: agent.engine.list_services().await?, images: agent.engine.list_release_images().await? })
 }
 

@@ -14,6 +14,8 @@ use crate::folders::{self, Folders};
 use crate::program::{run_program, run_program_with};
 
 const STATE: &str = "firewall.json";
+/// The port of the engine's overlay networks.
+const TUNNEL: u16 = 4789;
 
 /// What this installation has put into the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ struct Doors {
     gateway: Option<IpAddr>,
     /// The interface of the builds' bridge.
     build_bridge: String,
+    /// The swarm's nodes.
+    #[serde(default)]
+    peers: Vec<IpAddr>,
 }
 
 /// Opens and closes. Says whether anything changed.
@@ -34,6 +39,7 @@ pub async fn ensure(engine: &Engine, folders: &Folders, spec: &FirewallSpec) -> 
         instance_ports: spec.instance_ports.clone(),
         gateway: engine.instance_gateway().await?,
         build_bridge: engine.prefix().name("build"),
+        peers: engine.peers().await?,
     };
     run_program_with("nft", &["-f", "-"], &render(&doors, held.as_ref())).await?;
     folders::store(&folders.state(STATE), &doors)?;
@@ -53,10 +59,26 @@ pub async fn restore(engine: &Engine, folders: &Folders) {
     }
 }
 
+/// Lets in nodes that joined the swarm meanwhile, and no longer those that left.
+pub async fn refresh(engine: &Engine, folders: &Folders) -> Outcome<()> {
+    let Some(held) = folders::load::<Doors>(&folders.state(STATE))? else { return Ok(()) };
+    let doors = Doors { peers: engine.peers().await?, ..held.clone() };
+    if doors == held {
+        return Ok(());
+    }
+    run_program_with("nft", &["-f", "-"], &render(&doors, Some(&held))).await?;
+    folders::store(&folders.state(STATE), &doors)
+}
+
 /// Takes this installation's ports away, and the table when none is left. Says whether there were any.
 pub async fn remove(engine: &Engine, folders: &Folders) -> Outcome<bool> {
     let Some(held) = folders::load::<Doors>(&folders.state(STATE))? else { return Ok(false) };
-    let nothing = Doors { build_bridge: engine.prefix().name("build"), gateway: held.gateway, ..Doors::default() };
+    let nothing = Doors {
+        build_bridge: engine.prefix().name("build"),
+        gateway: held.gateway,
+        peers: held.peers.clone(),
+        ..Doors::default()
+    };
     run_program_with("nft", &["-f", "-"], &render(&nothing, Some(&held))).await?;
     let text = format!("delete element inet magrathea closed {{ \"{}\" }}\n", nothing.build_bridge);
     run_program_with("nft", &["-f", "-"], &text).await?;
@@ -108,11 +130,19 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
         ),
         None => String::new(),
     };
+    // The kernel takes the overlay's packets from whoever sends them; they bear no signature.
+    let mut tunnel = String::new();
+    for peer in &doors.peers {
+        let family = if peer.is_ipv4() { "ip" } else { "ip6" };
+        tunnel.push_str(&format!("add rule inet magrathea input {family} saddr {peer} udp dport {TUNNEL} accept\n"));
+    }
+    tunnel.push_str(&format!("add rule inet magrathea input iifname != \"lo\" udp dport {TUNNEL} drop\n"));
     text.push_str(&format!(
         "add chain inet magrathea input {{ type filter hook input priority -10; policy accept; }}\n\
          add chain inet magrathea forward {{ type filter hook forward priority -10; policy accept; }}\n\
          flush chain inet magrathea input\n\
          flush chain inet magrathea forward\n\
+         {tunnel}\
          add rule inet magrathea input ct state established,related accept\n\
          {shield}\
          add rule inet magrathea input iifname @closed meta l4proto ipv6-icmp icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit }} accept\n\
@@ -139,6 +169,7 @@ mod tests {
             instance_ports: vec![3306],
             gateway: Some([172, 18, 0, 1].into()),
             build_bridge: "mag-build".into(),
+            peers: vec![[192, 0, 2, 7].into()],
         }
     }
 

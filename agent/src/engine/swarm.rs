@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bollard::models::{LocalNodeState, SwarmInitRequest};
-use bollard::query_parameters::{InspectNetworkOptions, LeaveSwarmOptions, UpdateNodeOptions};
+use bollard::query_parameters::{InspectNetworkOptions, LeaveSwarmOptions, ListNodesOptions, UpdateNodeOptions};
 use magrathea_core::names::Layer;
 use magrathea_core::wire::NodeReport;
 
@@ -62,6 +62,14 @@ impl Engine {
         let version = held.version.and_then(|v| v.index).and_then(|v| i64::try_from(v).ok()).unwrap_or_default();
         let options = UpdateNodeOptions { version };
         self.docker.update_node(&id, spec, options).await.doing(|| "labelling the swarm's node".into())
+    }
+
+    /// The addresses of the swarm's nodes, as far as they can be reached from elsewhere.
+    pub async fn peers(&self) -> Outcome<Vec<IpAddr>> {
+        let nodes =
+            self.docker.list_nodes(None::<ListNodesOptions>).await.doing(|| "listing the swarm's nodes".into())?;
+        let addresses = nodes.into_iter().filter_map(|node| node.status?.addr?.parse::<IpAddr>().ok());
+        Ok(addresses.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect())
     }
 
     /// `inactive`, `manager` or `worker`.

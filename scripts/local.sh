@@ -21,10 +21,11 @@ example=${MAGRATHEA_EXAMPLE-$repo/examples/guestbook}
 profile=${MAGRATHEA_PROFILE:-release}
 td_config=${TD_CONFIG_DIR:-}
 user=magrathea
-minimum_disk_gib=6
 
 # shellcheck source=scripts/lib.sh
 . "$repo/scripts/lib.sh"
+# shellcheck source=scripts/checks.sh
+. "$repo/scripts/checks.sh"
 
 usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
@@ -41,47 +42,11 @@ created() { grep -qxF "$1" "$home/created" 2>/dev/null; }
 # The record of what `clean` takes away; written before the thing is made.
 will_create() { created "$1" || echo "$1" >>"$home/created"; }
 
-port_taken() { ss -Hltn "sport = :$1" 2>/dev/null | grep -q .; }
-
-check_machine() {
-    [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make run"
-    if ! grep -qE '^VERSION_ID="?(12|13)"?' /etc/os-release || ! grep -q '^ID=debian' /etc/os-release; then
-        warn "this is not Debian 12 or 13; going on, untested"
-    fi
-    local at=$home free
-    while [[ ! -d $at ]]; do at=$(dirname "$at"); done
-    free=$(df --output=avail -BG "$at" | tail -1 | tr -dc 0-9)
-    if ((free < minimum_disk_gib)) && ! created engine-objects; then
-        die "$at has $free GiB free; the images and builds need $minimum_disk_gib GiB" "free some space, or set MAGRATHEA_HOME to a larger disk"
-    fi
-    if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
-        local swarm
-        swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
-        case $swarm in
-        "active false") die "this machine's Docker Engine is a worker of another swarm" "use an engine of its own, or make the node a manager; nothing was changed" ;;
-        pending* | error* | locked*) die "this machine's Docker Engine is in a swarm that is not usable (${swarm%% *})" "mend it with docker swarm, or leave it; nothing was changed" ;;
-        esac
-    fi
-    if [[ -z $(pid_of magrathea-gateway || true) ]]; then
-        local port
-        for port in "${api##*:}" "${agents##*:}"; do
-            ! port_taken "$port" || die "port $port is in use" "stop what listens there, or set MAGRATHEA_API / MAGRATHEA_AGENTS; nothing was changed"
-        done
-    fi
-    if ! router_runs; then
-        for port in $(router_ports); do
-            ! port_taken "$port" || die "port $port is in use; the router needs it" "stop what listens there, or change routing: in $(clusters_file); nothing was changed"
-        done
-    fi
-}
-
-router_ports() { grep -oE '\bhttps?: *[0-9]+' "$(clusters_file)" | tr -dc '0-9\n' | sort -u; }
-
-clusters_file() { if [[ -f $home/clusters.yml ]]; then echo "$home/clusters.yml"; else echo "$clusters_source"; fi; }
-
-router_runs() {
-    command -v docker >/dev/null && docker info >/dev/null 2>&1 &&
-        [[ -n $(docker ps -q --filter "label=com.docker.swarm.service.name=$prefix-router" 2>/dev/null) ]]
+# Only one of up, stop and clean is at work at any time.
+take_lock() {
+    mkdir -p "$home/run" "$home/log"
+    exec 9>"$home/run/lock"
+    flock -n 9 || die "another scripts/local.sh is at work on $home" "wait for it to end, or end it"
 }
 
 # --- setting up ------------------------------------------------------------------------------------------------------
@@ -93,7 +58,7 @@ start_engine() {
         return
     fi
     if [[ -d /run/systemd/system ]]; then
-        systemctl start docker
+        systemctl start docker || die "the Docker Engine does not start" "$(journalctl -u docker -n 5 -o cat 2>/dev/null)"
     else
         will_create engine-process
         rm -f /var/run/docker.pid
@@ -106,8 +71,11 @@ build_workspace() {
     find_cargo
     local quiet=(--quiet)
     [[ ! -t 2 ]] || quiet=()
+    [[ -x $home/bin/td ]] || note "the first build takes some minutes"
     (cd "$repo" && cargo build "${quiet[@]}" --locked --profile "$profile" -p magrathea-gateway -p magrathea-agent -p td-cli)
     local name built=${CARGO_TARGET_DIR:-$repo/target}/release
+    # With sudo, what is built in a person's checkout stays theirs.
+    [[ $(stat -c %u "$repo") == 0 ]] || chown -R --from=root --reference="$repo" "$(dirname "$built")"
     [[ $profile == release ]] || built=${built%release}debug
     mkdir -p "$home/bin"
     for name in magrathea-gateway magrathea-agent td; do
@@ -160,13 +128,21 @@ start_gateway() {
 }
 
 # td's credentials belong to the person who ran make, not to root.
+td_folder() {
+    if [[ -n $td_config ]]; then echo "$td_config"; else echo "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)/.config/magrathea"; fi
+}
+
 store_credentials() {
-    local owner=${SUDO_USER:-root} folder=$td_config
-    [[ -n $folder ]] || folder=$(getent passwd "$owner" | cut -d: -f6)/.config/magrathea
-    if [[ -z $td_config && ! -d $folder ]]; then will_create "td-config $folder"; fi
-    install -d -o "$owner" -m 700 "$folder"
+    local owner=${SUDO_USER:-root} folder
+    folder=$(td_folder)
+    if [[ -z $td_config && ! -d $folder ]]; then
+        [[ -d ${folder%/*} ]] || will_create "td-parent ${folder%/*}"
+        will_create "td-config $folder"
+        [[ -d ${folder%/*} ]] || install -d -o "$owner" -g "$(id -g "$owner")" -m 700 "${folder%/*}"
+    fi
+    install -d -o "$owner" -g "$(id -g "$owner")" -m 700 "$folder"
     if ! cmp -s "$home/gateway/credentials.json" "$folder/credentials.json"; then
-        install -o "$owner" -m 600 "$home/gateway/credentials.json" "$folder/credentials.json"
+        install -o "$owner" -g "$(id -g "$owner")" -m 600 "$home/gateway/credentials.json" "$folder/credentials.json"
     fi
     export TD_CONFIG_DIR=$folder
 }
@@ -228,12 +204,13 @@ fetches() {
 
 up() {
     changed_binaries=()
+    [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make run"
+    [[ ! -d $home ]] || take_lock
     phase "checking the machine" check_machine
-    mkdir -p "$home/run" "$home/log"
-    exec 9>"$home/run/lock"
-    flock -n 9 || die "another scripts/local.sh is at work" "wait for it to end"
+    take_lock
     phase "installing packages" install_packages
     phase "starting the Docker Engine" start_engine
+    check_swarm
     will_create engine-objects
     if [[ -z ${MAGRATHEA_SKIP_BUILD:-} ]]; then
         phase "building the workspace" build_workspace
@@ -252,6 +229,7 @@ up() {
 stop() {
     [[ $EUID -eq 0 ]] || die "this needs root" "run it with sudo: sudo make stop"
     [[ -d $home ]] || { note "nothing to stop: $home does not exist" && return; }
+    take_lock
     phase "stopping the agent" stop_process magrathea-agent
     if [[ -x $home/bin/magrathea-agent ]] && docker info >/dev/null 2>&1; then
         phase "stopping the cluster's services" "$home/bin/magrathea-agent" stop --data "$home/agent" --prefix "$prefix"
@@ -267,6 +245,7 @@ clean() {
         read -rp "This removes every app, database and file under $home. Type yes: " answer
         [[ $answer == yes ]] || die "nothing was removed"
     fi
+    take_lock
     stop_process magrathea-agent
     stop_process magrathea-gateway
     if [[ -x $home/bin/magrathea-agent ]] && created engine-objects; then
@@ -276,11 +255,14 @@ clean() {
     fi
     if created engine-process; then stop_process dockerd; fi
     if created td-link; then rm -f /usr/local/bin/td; fi
-    local folder
+    local folder packages
     sed -n 's/^td-config //p' "$home/created" 2>/dev/null | while read -r folder; do rm -rf "$folder"; done
+    sed -n 's/^td-parent //p' "$home/created" 2>/dev/null | while read -r folder; do rmdir --ignore-fail-on-non-empty "$folder" 2>/dev/null || true; done
     if created user; then userdel "$user" 2>/dev/null || true; fi
+    packages=$(sed -n 's/^package //p' "$home/created" 2>/dev/null | paste -sd' ')
     rm -rf "$home"
     note "removed $home"
+    [[ -z $packages ]] || note "the Debian packages that were missing stay: $packages"
 }
 
 status() {
@@ -288,7 +270,7 @@ status() {
     for name in dockerd magrathea-gateway magrathea-agent; do
         printf '%-18s %s\n' "$name" "$(pid_of "$name" || echo 'not started by make run')"
     done
-    [[ ! -x $home/bin/td ]] || "$home/bin/td" status
+    [[ ! -x $home/bin/td ]] || TD_CONFIG_DIR=$(td_folder) "$home/bin/td" status
 }
 
 case ${1:-} in

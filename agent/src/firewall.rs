@@ -136,7 +136,7 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
         let family = if peer.is_ipv4() { "ip" } else { "ip6" };
         tunnel.push_str(&format!("add rule inet magrathea input {family} saddr {peer} udp dport {TUNNEL} accept\n"));
     }
-    tunnel.push_str(&format!("add rule inet magrathea input iifname != \"lo\" udp dport {TUNNEL} drop\n"));
+    tunnel.push_str(&format!("add rule inet magrathea input iifname != \"lo\" udp dport {TUNNEL} counter drop\n"));
     text.push_str(&format!(
         "add chain inet magrathea input {{ type filter hook input priority -10; policy accept; }}\n\
          add chain inet magrathea forward {{ type filter hook forward priority -10; policy accept; }}\n\

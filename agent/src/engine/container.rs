@@ -11,9 +11,19 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 use magrathea_core::plan::Limits;
+use tokio::time::Instant;
 
 use super::{Engine, is_missing, label};
 use crate::fail::{Doing, Outcome};
+
+/// How long somebody else's removal of a container may take, and how often it is asked for.
+const REMOVAL: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The only conflict of a forced removal is one that is under way.
+fn is_conflict(error: &bollard::errors::Error) -> bool {
+    matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 409, .. })
+}
 
 /// A container that runs one program and is removed.
 #[derive(Debug, Clone, Default)]
@@ -102,12 +112,16 @@ impl Engine {
         }
     }
 
-    /// Removes a container, running or not.
+    /// Removes a container, running or not. One that the swarm is just removing is waited for.
     pub async fn remove_container(&self, id: &str) -> Outcome<()> {
-        let options = RemoveContainerOptions { force: true, v: true, link: false };
-        match self.docker.remove_container(id, Some(options)).await {
-            Err(error) if !is_missing(&error) => Err(error).doing(|| "removing a container".into()),
-            _ => Ok(()),
+        let give_up = Instant::now() + REMOVAL;
+        loop {
+            let options = RemoveContainerOptions { force: true, v: true, link: false };
+            match self.docker.remove_container(id, Some(options)).await {
+                Err(error) if is_conflict(&error) && Instant::now() < give_up => tokio::time::sleep(RETRY).await,
+                Err(error) if !is_missing(&error) => return Err(error).doing(|| "removing a container".into()),
+                _ => return Ok(()),
+            }
         }
     }
 

@@ -16,6 +16,9 @@ use crate::state::State;
 /// Takes in what actions tell while they run.
 pub type Listener<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
+/// What is confirmed beside an instance's route: its certificates, which change without a deploy.
+const CERTIFICATES: &str = "certificates";
+
 /// For work that nobody watches.
 pub const UNHEARD: Listener<'static> = &|_| {};
 
@@ -52,7 +55,7 @@ pub fn all_nodes(name: &ClusterName, cluster: &Cluster) -> Vec<NodeRef> {
 
 impl Applier {
     /// Services and networks are the swarm's, so one node brings them about for all; the rest is each node's own.
-    fn targets(&self, resource: &Resource) -> Result<Vec<NodeRef>, Failure> {
+    pub fn targets(&self, resource: &Resource) -> Result<Vec<NodeRef>, Failure> {
         let mut nodes = match resource.spec {
             Spec::Firewall(_) => all_nodes(&self.cluster_name, &self.cluster),
             _ => nodes_of(&self.cluster_name, &self.cluster, resource.layer),
@@ -102,10 +105,34 @@ impl Applier {
             let ensured = self.state.hub.call(&node, request, listener).await;
             let ensured = ensured.map_err(|error| Failure::call(&node, own_code(resource), error))?;
             engine.confirm(&node, &self.subject, &resource.key, hash.clone());
+            if let Some(hash) = self.certificates_hash(resource) {
+                engine.confirm(&node, &self.subject, CERTIFICATES, hash);
+            }
             outcome.changed |= ensured.changed;
             outcome.serving.extend(ensured.serving);
         }
         Ok(outcome)
+    }
+
+    /// Has a resource brought about again, whatever its nodes have confirmed.
+    pub fn forget(&self, resource: &Resource) {
+        for node in self.targets(resource).unwrap_or_default() {
+            self.state.engine.unconfirm(&node, &self.subject, &resource.key);
+        }
+    }
+
+    /// Whether the node was told a route with other certificates than those that there are now. One that is missing is
+    /// for a deploy to complain about.
+    pub fn has_new_certificate(&self, node: &NodeRef, route: &Resource) -> bool {
+        let hash = self.certificates_hash(route);
+        hash.is_some_and(|hash| !self.state.engine.is_confirmed(node, &self.subject, CERTIFICATES, &hash))
+    }
+
+    /// None without certificates.
+    fn certificates_hash(&self, resource: &Resource) -> Option<String> {
+        let Spec::Route(route) = &resource.spec else { return None };
+        let revealed = route.certificates.values().map(|text| text.reveal(&self.secrets).ok());
+        revealed.collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty()).map(|texts| hash_of(&texts))
     }
 
     /// Takes a resource away.

@@ -1,6 +1,8 @@
 //! Makes a node that has connected what its cluster's plans say: joins it, lays the shared services, then every
 //! instance that serves. Takes no input but the stored plans, so it is the same after a reboot, a `make stop` or a
-//! lost connection.
+//! lost connection. What comes to differ while a node stays connected, `drift` finds.
+
+mod drift;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +10,16 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use magrathea_core::clusters::Cluster;
-use magrathea_core::names::{ClusterName, InstanceId};
-use magrathea_core::plan::{Plan, Subject};
+use magrathea_core::manifest::Resolved;
+use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
+use magrathea_core::plan::{Plan, Resource, Subject};
 use magrathea_core::wire::{DataFate, Join};
 use magrathea_layers::{ClusterInput, plan_cluster};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
+#[cfg(test)]
+pub use self::drift::check;
 use super::apply::{Applier, UNHEARD, all_nodes};
 use super::failure::Failure;
 use super::layout::{Part, Site, hosts_of, part_of};
@@ -38,6 +43,7 @@ pub async fn watch(state: Arc<State>) {
     let mut clusters = state.clusters.clone();
     let mut running: HashMap<NodeRef, AbortHandle> = HashMap::new();
     let mut due = state.hub.connected();
+    state.tasks.spawn(drift::watch(Arc::clone(&state)));
     loop {
         for node in due.drain(..) {
             let task = state.tasks.spawn(prepare_until_done(Arc::clone(&state), node.clone()));
@@ -116,13 +122,7 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
     state.hub.refresh(node).await.map_err(|error| Failure::call(node, "node", error))?;
     let old = plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?;
     let plan = render(state, &node.cluster, cluster, joined.instance_gateway, old.as_ref())?;
-    let applier = Applier {
-        state: Arc::clone(state),
-        subject: format!("cluster {}", node.cluster),
-        cluster_name: node.cluster.clone(),
-        cluster: cluster.clone(),
-        secrets: Default::default(),
-    };
+    let applier = shared_applier(state, &node.cluster, cluster);
     for resource in &plan.resources {
         let key = &resource.key;
         applier.ensure(resource, UNHEARD).await.map_err(|mut failure| {
@@ -143,6 +143,17 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
     state.engine.set_ready(node);
     tracing::info!(%node, "the node is ready");
     Ok(())
+}
+
+/// For a cluster's shared services.
+fn shared_applier(state: &Arc<State>, name: &ClusterName, cluster: &Cluster) -> Applier {
+    Applier {
+        state: Arc::clone(state),
+        subject: format!("cluster {name}"),
+        cluster_name: name.clone(),
+        cluster: cluster.clone(),
+        secrets: Default::default(),
+    }
 }
 
 fn render(
@@ -184,32 +195,56 @@ async fn reconcile_instances(state: &Arc<State>, cluster: &ClusterName) {
 
 async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
     let _hold = state.engine.hold(id).await;
+    let Some(standing) = load_standing(state, id).await? else { return Ok(()) };
+    let resources = standing.plan.resources.iter().filter(|resource| part_of(resource) != Part::Seed);
+    standing.lay(&resources.collect::<Vec<_>>()).await
+}
+
+/// An instance as it should stand.
+struct Standing {
+    site: Site,
+    resolved: Resolved,
+    release: ReleaseNumber,
+    plan: Plan,
+    applier: Applier,
+}
+
+/// To be called with the instance's hold. None when it serves nothing, or a deploy is under way: one that waits for this
+/// process's hold lays everything itself, and one of another gateway must not be disturbed.
+async fn load_standing(state: &Arc<State>, id: InstanceId) -> Result<Option<Standing>, Failure> {
     let conn = state.db.conn().await?;
-    let Some(instance) = instances::load_instance(&conn, id).await? else { return Ok(()) };
-    // One that waits for this process's hold lays everything itself; one of another gateway must not be disturbed.
+    let Some(instance) = instances::load_instance(&conn, id).await? else { return Ok(None) };
     if deploys::find_running(&conn, id).await?.is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let (Some(plan), Some(serving)) =
         (plans::load_serving_plan(&conn, id).await?, releases::load_serving(&conn, id).await?)
     else {
-        return Ok(());
+        return Ok(None);
     };
-    let Some(resolved) = releases::load_resolved(&conn, id, serving.release).await? else { return Ok(()) };
+    let Some(resolved) = releases::load_resolved(&conn, id, serving.release).await? else { return Ok(None) };
     drop(conn);
     let site = Site::new(state, instance)?;
     let secrets = load_secrets(state, &site.instance, &resolved.sections, &hosts_of(&site, &resolved)).await?;
     let applier = site.applier(secrets.values);
-    for resource in plan.resources.iter().filter(|resource| part_of(resource) != Part::Seed) {
-        applier.ensure(resource, UNHEARD).await?;
-        if part_of(resource) == Part::Replicas {
-            // The route is laid in any case: the router knows itself which replicas are up.
-            let resources = [resource];
-            let awaited = pipeline::await_replicas(&applier, &site, &resolved, &resources, UNHEARD);
-            if let Ok(Err(failure)) = tokio::time::timeout(HEALTHY, awaited).await {
-                tracing::warn!(app = %site.instance.app_name, label = %site.instance.label, "{failure}");
+    Ok(Some(Standing { site, resolved, release: serving.release, plan, applier }))
+}
+
+impl Standing {
+    /// Brings these of its resources about, in the plan's order.
+    async fn lay(&self, resources: &[&Resource]) -> Result<(), Failure> {
+        for resource in resources {
+            self.applier.ensure(resource, UNHEARD).await?;
+            if part_of(resource) == Part::Replicas {
+                // The route is laid in any case: the router knows itself which replicas are up.
+                let resources = [*resource];
+                let awaited = pipeline::await_replicas(&self.applier, &self.site, &self.resolved, &resources, UNHEARD);
+                if let Ok(Err(failure)) = tokio::time::timeout(HEALTHY, awaited).await {
+                    let instance = &self.site.instance;
+                    tracing::warn!(app = %instance.app_name, label = %instance.label, "{failure}");
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,4 +1,5 @@
 //! Deploys end to end on a real PostgreSQL, against an agent that keeps its world in memory.
 
 mod deploys;
+mod drift;
 mod world;

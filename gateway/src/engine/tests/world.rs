@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, SourceInfo};
 use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
-use magrathea_core::plan::Spec;
+use magrathea_core::plan::{ServiceMode, Spec};
 use magrathea_core::wire::*;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -28,6 +28,10 @@ pub struct Held {
     pub serving: Option<u32>,
     /// The text of the cache.
     pub cache: Option<String>,
+    /// The PEM text of the route's certificate.
+    pub certificate: Option<String>,
+    /// Services that somebody gave another number of replicas, by the name of their process.
+    pub scaled: BTreeMap<String, u16>,
     pub databases: BTreeSet<String>,
     /// Each action in order, as in `Ensure app/web` or `Build`.
     pub calls: Vec<String>,
@@ -35,6 +39,8 @@ pub struct Held {
     pub fail: BTreeSet<String>,
     /// An action that does not end until told, before its effect or after it.
     pub hang: Option<(String, Hang)>,
+    /// By service.
+    wanted: BTreeMap<String, u16>,
     built: u32,
 }
 
@@ -222,6 +228,10 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             match &ensure.resource.spec {
                 Spec::Service(service) => {
                     let release = service.name.rsplit_once("-v").and_then(|(_, n)| n.parse().ok());
+                    held.scaled.retain(|process, _| !service.name.contains(&format!("-{process}-")));
+                    if let ServiceMode::Replicated(replicas) = service.mode {
+                        held.wanted.insert(service.name.clone(), replicas);
+                    }
                     held.services.insert(service.name.clone(), release);
                 }
                 Spec::Cache(cache) => held.cache = Some(cache.text.clone()),
@@ -233,6 +243,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
                 Spec::Route(route) => {
                     assert!(held.services.contains_key(&route.service), "routed to a service that is not there");
                     held.serving = Some(route.release.0);
+                    held.certificate = ensure.secrets.get("certificate").cloned();
                     serving = Some(Serving { release: Some(route.release), replicas: Vec::new() });
                 }
                 _ => {}
@@ -264,12 +275,16 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
         Action::Drain(_) => json!(Drained { cut: 0 }),
         Action::RunOnce(_) => json!(RanOnce { exit_code: 0 }),
         Action::Inventory(_) => {
+            let wanted = |name: &str| {
+                let scaled = held.scaled.iter().find(|(process, _)| name.contains(&format!("-{process}-")));
+                scaled.map(|(_, n)| *n).or(held.wanted.get(name).copied()).unwrap_or(1)
+            };
             let service = |(name, release): (&String, &Option<u32>)| HeldService {
                 name: name.clone(),
                 slug: name.split('-').next().filter(|slug| slug.len() == 13).map(str::to_owned),
                 release: release.map(ReleaseNumber),
                 running: 1,
-                wanted: 1,
+                wanted: wanted(name),
             };
             let image = |(id, labels): (&String, &BTreeMap<String, String>)| HeldImage {
                 id: id.clone(),

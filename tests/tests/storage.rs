@@ -188,7 +188,7 @@ async fn keep_to_the_quota(storage: &OnBtrfs) {
 
     let (gone, stays) = (slug(&greedy), slug(&modest));
     greedy.td(&["app", "destroy", "--confirm", "greedy"]).ok();
-    assert_eq!(storage.subvolumes(), [stays.clone()], "{gone} went with its app");
+    assert_eq!(storage.subvolumes(), [stays], "{gone} went with its app");
     assert!(modest.get("/").await.1.contains("postcard 8388608"));
 
     // One that nobody destroys, for `clean`.

@@ -9,6 +9,7 @@ mod deploys;
 mod enrol;
 pub mod error;
 mod extract;
+mod leftover;
 mod respond;
 mod routes;
 mod throttle;

@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::{apps, auth, certificates, clusters, config, deploys, enrol, respond};
+use super::{apps, auth, certificates, clusters, config, deploys, enrol, leftover, respond};
 use crate::state::State;
 
 /// The largest JSON body, in bytes. A source has limits of its own.
@@ -76,6 +76,7 @@ pub fn router(state: Arc<State>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(respond::Panicked))
+        .layer(middleware::from_fn(leftover::discard))
         .layer(middleware::from_fn(respond::finish))
         .with_state(state)
 }

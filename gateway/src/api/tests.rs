@@ -130,6 +130,25 @@ async fn wrong_requests_have_documented_shapes() {
 }
 
 #[tokio::test]
+async fn curl_hears_why_its_large_body_is_refused() {
+    let gateway = testing::gateway().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![b'x'; 8 << 20]).unwrap();
+    let source = format!("@{}", file.path().display());
+    for version in ["--http2", "--http1.1"] {
+        for (path, kind, status) in [("apps", "application/json", "413"), ("apps/blog/deploys", "text/plain", "415")] {
+            let mut curl = tokio::process::Command::new("curl");
+            curl.args(["-sSk", "--noproxy", "*", version, "-w", "%{http_code}", "--data-binary", &source]);
+            curl.args(["-H", &format!("Authorization: Bearer {}", gateway.inner.token)]);
+            curl.args(["-H", &format!("Content-Type: {kind}")]).arg(format!("{}/v1/{path}", gateway.url));
+            let said = curl.output().await.unwrap();
+            let body = String::from_utf8_lossy(&said.stdout);
+            assert!(body.starts_with('{') && body.ends_with(status), "{version} {path}: {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_app_is_made_listed_and_on_the_timeline() {
     let gateway = testing::gateway().await;
     let response = create(&gateway, "blog").await;

@@ -88,7 +88,7 @@ build_base() {
   work=$logs/base.work
   mkdir "$work"
   { cat "$images/base/apt.conf"; printf '%s\n' "${option[@]}"; } >"$work/apt.conf"
-  mmdebstrap --quiet --variant=apt --keyring="$keys" --include="$include" \
+  mmdebstrap --variant=apt --keyring="$keys" --include="$include" \
     --dpkgopt="$images/base/dpkg.cfg" --aptopt="$work/apt.conf" --customize-hook="$images/base/customize" \
     "$suite" "$work/base.tar" \
     "deb $archive $suite main" "deb $archive $suite-updates main" "deb $security $suite-security main"
@@ -168,7 +168,12 @@ done
 
 # Two builds at the same time would do everything twice.
 exec 9<"$images/build.sh"
-flock 9
+flock --nonblock 9 || {
+  say "images" "another build is at work; waiting for it"
+  flock 9
+}
+# The shell lets its background jobs ignore Ctrl-C.
+trap 'kill 0' INT
 command -v docker >/dev/null || fail "docker is missing: apt-get install docker.io"
 if [ "$remove" = yes ]; then
   remove

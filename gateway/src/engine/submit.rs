@@ -55,9 +55,9 @@ pub async fn submit<E: std::fmt::Display>(
             .with_hint(format!("make it with `td app create {name}`, or deploy with --create")));
     }
     let chosen = choose(state, name, &info, body).await?;
-    let app = match known {
-        Some(app) => app,
-        None => create_app(state, actor, name).await?,
+    let (app, made) = match known {
+        Some(app) => (app, None),
+        None => (create_app(state, actor, name).await?, Some(name)),
     };
     if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
         return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
@@ -70,7 +70,7 @@ pub async fn submit<E: std::fmt::Display>(
     let (deploy, is_new) = record(state, actor, &site, &info, &chosen.source.blob.sha256).await?;
     if is_new {
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
-        pipeline::tell_received(&recorder, took, chosen.source.tree.files.len(), chosen.source.blob.size);
+        pipeline::tell_received(&recorder, took, chosen.source.tree.files.len(), chosen.source.blob.size, made);
         for warning in &chosen.warnings {
             recorder.warn(warning);
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use magrathea_buildpacks::Tree;
 use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
 use magrathea_core::manifest::Resolved;
-use magrathea_core::names::{DeployId, ReleaseNumber};
+use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use magrathea_core::wire::{Blob, Progress, Serving};
 
@@ -241,10 +241,13 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Tells about a phase that was over before the recorder began.
-pub fn tell_received(recorder: &Recorder, took: std::time::Duration, files: usize, bytes: u64) {
+/// Tells about a phase that was over before the recorder began, and which app it made, if any.
+pub fn tell_received(recorder: &Recorder, took: std::time::Duration, files: usize, bytes: u64, made: Option<&AppName>) {
     let phase = Phase::Receive;
     recorder.emit(DeployEventKind::PhaseStarted { phase });
+    if let Some(app) = made {
+        recorder.emit(DeployEventKind::Log { phase, line: format!("made the app {app}") });
+    }
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let detail = format!("{}, {}", count(files, "file", "files"), size(bytes));
     recorder.emit(DeployEventKind::PhaseFinished { phase, milliseconds, detail });

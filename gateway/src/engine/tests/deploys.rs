@@ -1,6 +1,6 @@
 //! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
 
-use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
+use magrathea_core::api::{DeployEvent, DeployEventKind, DeployStatus, Phase, SourceInfo};
 use magrathea_core::names::DeployId;
 
 use super::world::{Hang, World, app};
@@ -42,8 +42,15 @@ async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
         .collect();
     assert_eq!(phases, Phase::ALL);
 
+    let made = |events: &[DeployEvent]| {
+        let told = DeployEventKind::Log { phase: Phase::Receive, line: "made the app blog".into() };
+        events.iter().filter(|event| event.event == told).count()
+    };
+    assert_eq!(made(&events), 1);
+
     world.held().calls.clear();
     let second = world.deploy(APP).await;
+    assert_eq!(made(&world.events(DeployId(second.id)).await), 0);
     assert_eq!(second.release.unwrap().0, 2);
     assert_eq!(world.held().serving, Some(2));
     assert_eq!(replicas(&world), [2]);

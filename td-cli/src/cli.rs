@@ -43,7 +43,7 @@ pub struct Globals {
     /// The label of the app's magrathea.yml
     #[arg(short, long, global = true, value_name = "LABEL")]
     pub label: Option<String>,
-    /// Print the API's own object on stdout
+    /// Print the API's own object on stdout; an error is the last line on stderr, a JSON object too
     #[arg(long, global = true)]
     pub json: bool,
     /// No progress, no hints, no table headers

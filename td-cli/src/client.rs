@@ -80,10 +80,10 @@ impl Client {
         decode(&self.send(request).await?.bytes().await?)
     }
 
-    /// Sends a JSON body.
-    pub async fn put(&self, segments: &[&str], body: &impl Serialize) -> Result<(), Failure> {
+    /// Sends a JSON body and reads what is stored now.
+    pub async fn put<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         let request = self.request(Method::PUT, segments, &Query::new())?.json(body).timeout(TIMEOUT);
-        self.send(request).await.map(drop)
+        decode(&self.send(request).await?.bytes().await?)
     }
 
     /// Sends a JSON body and reads what was made.

@@ -1,10 +1,12 @@
 //! What every command starts from: the options, the printer, and which app is meant.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use magrathea_core::manifest;
 use magrathea_core::names::AppName;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,6 +21,8 @@ use crate::settings;
 pub struct Context<'a> {
     pub globals: Globals,
     pub printer: &'a Printer,
+    /// The app, when nothing but the folder's name says which.
+    pub guessed: OnceCell<AppName>,
 }
 
 impl Context<'_> {
@@ -37,10 +41,27 @@ impl Context<'_> {
             return Ok(app);
         }
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        name.parse().map_err(|error| {
+        let app: AppName = name.parse().map_err(|error| {
             Failure::new(Exit::Usage, error)
                 .hint("the folder's name is taken as the app's; say --app NAME, or write `app: NAME` in magrathea.yml")
-        })
+        })?;
+        let _ = self.guessed.set(app.clone());
+        Ok(app)
+    }
+
+    /// Says where the name of an unknown app came from.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        if self.guessed.get().is_none() || failure.code.as_deref() != Some("app_not_found") {
+            return failure;
+        }
+        failure.hint("the folder's name was taken as the app's; say --app NAME, or make the app: td app deploy")
+    }
+
+    /// With --json, prints what a command did that else only notes it.
+    pub fn done(&self, what: &impl Serialize) {
+        if self.globals.json {
+            self.printer.json(what);
+        }
     }
 
     /// Prints the API's own object with --json, else what `render` makes of it.

@@ -73,6 +73,8 @@ pub struct Failure {
     pub exit: Exit,
     pub error: anyhow::Error,
     pub hint: Option<String>,
+    /// The API's code.
+    pub code: Option<String>,
     /// Names the request in the gateway's log.
     pub request: Option<String>,
     /// Findings in magrathea.yml.
@@ -81,7 +83,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Failure { exit, error: error.into(), hint: None, request: None, diagnostics: None }
+        Failure { exit, error: error.into(), hint: None, code: None, request: None, diagnostics: None }
     }
 
     /// A failure told in one sentence.
@@ -113,6 +115,7 @@ impl Failure {
         };
         Failure {
             hint: body.hint,
+            code: Some(body.code),
             request: Some(body.request).filter(|id| !id.is_empty()),
             diagnostics: body.diagnostics,
             ..Failure::say(exit, body.message)

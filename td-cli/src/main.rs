@@ -30,9 +30,14 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&settings::Terminal::read(), cli.globals.quiet);
+    let json = cli.globals.json;
     let end = run(cli, &printer);
     end.unwrap_or_else(|failure| {
-        printer.failure(&failure);
+        if json {
+            printer.failure_json(&failure);
+        } else {
+            printer.failure(&failure);
+        }
         failure.exit
     })
     .into()

@@ -7,6 +7,7 @@ use std::io::Write;
 
 use magrathea_core::diagnostics::Diagnostics;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::settings::Terminal;
@@ -99,6 +100,21 @@ impl Printer {
         if let Some(request) = failure.request.as_ref().filter(|_| failure.exit != Exit::Usage) {
             self.message(self.on_stderr(Look::Dim, &format!("request: {}", clean(request))));
         }
+    }
+
+    /// The same for programs: the last line on stderr, since stdout is for what was asked for.
+    pub fn failure_json(&self, failure: &Failure) {
+        let causes: Vec<_> = failure.error.chain().skip(1).map(ToString::to_string).collect();
+        let error = json!({
+            "exit": failure.exit as u8,
+            "code": failure.code,
+            "message": failure.error.to_string(),
+            "causes": causes,
+            "hint": failure.hint,
+            "request": failure.request,
+            "diagnostics": failure.diagnostics,
+        });
+        self.message(json!({ "error": error }).to_string());
     }
 
     pub fn hint(&self, hint: &str) {

@@ -12,23 +12,29 @@ mod reference;
 mod status;
 pub mod timeline;
 
+use std::cell::OnceCell;
+
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 
 pub async fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
-    let context = Context { globals: cli.globals, printer };
-    match cli.command {
-        Command::App(command) => app::run(&context, command).await,
-        Command::Deploy(command) => deploy::run(&context, command).await,
-        Command::Config(command) => config::run(&context, command).await,
-        Command::Cert(command) => cert::run(&context, command).await,
-        Command::Cluster(command) => cluster::run(&context, command).await,
-        Command::Status => status::run(&context).await,
-        Command::Timeline(arguments) => timeline::run(&context, &arguments).await,
-        Command::Completions(arguments) => completions::run(&context, &arguments),
-        Command::Man(arguments) => man::run(&context, &arguments),
-        Command::Reference => reference::run(&context),
+    let context = Context { globals: cli.globals, printer, guessed: OnceCell::new() };
+    run_in(&context, cli.command).await.map_err(|failure| context.explain(failure))
+}
+
+async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::App(command) => app::run(context, command).await,
+        Command::Deploy(command) => deploy::run(context, command).await,
+        Command::Config(command) => config::run(context, command).await,
+        Command::Cert(command) => cert::run(context, command).await,
+        Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Status => status::run(context).await,
+        Command::Timeline(arguments) => timeline::run(context, &arguments).await,
+        Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Man(arguments) => man::run(context, &arguments),
+        Command::Reference => reference::run(context),
     }
 }

@@ -232,3 +232,31 @@ fn certificates_are_kept() {
     let body: Value = serde_json::from_slice(&desk.gateway.asked()[0].body).unwrap();
     assert_eq!(body, json!({"chain": "CHAIN", "key": "KEY"}));
 }
+
+/// Commands that only act print an object with --json, so that a program need not read notes.
+#[test]
+fn what_was_done_is_json() {
+    let desk = Desk::new();
+    let entry = json!({"key": "A", "label": null, "updated": "2026-01-02T03:04:05Z"});
+    let certificate = json!({"name": "blog", "subjects": ["blog.example"], "expires": "2027-03-01T00:00:00Z"});
+    desk.gateway
+        .on("PUT /v1/apps/blog/config/A", 200, &entry)
+        .on("DELETE /v1/apps/blog/config/A", 204, &Value::Null)
+        .on("PUT /v1/certificates/blog", 200, &certificate)
+        .on("DELETE /v1/certificates/blog", 204, &Value::Null)
+        .on("GET /v1/apps/blog", 200, &app(&[]))
+        .on("DELETE /v1/apps/blog", 204, &Value::Null);
+    desk.file("chain.pem", "CHAIN").file("key.pem", "KEY");
+    for (arguments, printed) in [
+        (&["config", "set", "A=1"][..], json!([entry])),
+        (&["config", "unset", "A", "-l", "staging"], json!({"app": "blog", "label": "staging", "unset": ["A"]})),
+        (&["cert", "set", "blog", "--chain", "chain.pem", "--key", "key.pem"], certificate),
+        (&["cert", "unset", "blog"], json!({"unset": "blog"})),
+        (&["app", "destroy", "--confirm", "blog"], json!({"app": "blog", "label": null, "destroyed": []})),
+    ] {
+        let ended = desk.td(&[arguments, &["--json"]].concat());
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+        assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap(), printed, "{arguments:?}");
+        assert_eq!(desk.td(arguments).stdout, "", "{arguments:?}");
+    }
+}

@@ -59,6 +59,13 @@ fn a_commit_is_deployed() {
 }
 
 #[test]
+fn a_first_deploy_tells_that_it_made_the_app() {
+    let mut kinds = good();
+    kinds.insert(1, log("receive", "made the app blog"));
+    assert_snapshot!(desk(&kinds).shown(&["app", "deploy"]));
+}
+
+#[test]
 fn options_reach_the_gateway() {
     let desk = desk(&good());
     desk.commit();

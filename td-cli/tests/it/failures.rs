@@ -129,3 +129,25 @@ fn mistyped_commands_are_usage() {
         assert_eq!(desk.td(arguments).code, 2, "{arguments:?}");
     }
 }
+
+/// stdout stays empty: it is for what was asked for.
+#[test]
+fn errors_are_json_when_asked_for() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 404, &error("app_not_found", "there is no app blog", None));
+    assert_snapshot!(desk.shown(&["app", "info", "-a", "blog", "--json"]));
+    assert_snapshot!(desk.shown(&["app", "list", "--config-dir", "elsewhere", "--json"]));
+}
+
+#[test]
+fn a_guessed_app_that_is_unknown_is_told_to_be_one() {
+    let desk = Desk::new();
+    let unknown = error("app_not_found", "there is no app blog", Some("make it with `td app create blog`"));
+    desk.gateway.on("GET /v1/apps/blog", 404, &unknown);
+    assert_snapshot!(desk.shown(&["app", "info"]));
+    let named = desk.td(&["app", "info", "blog"]).stderr;
+    desk.file("magrathea.yml", "app: blog\n");
+    for stderr in [named, desk.td(&["app", "info"]).stderr] {
+        assert!(stderr.contains("td app create") && !stderr.contains("folder"), "{stderr}");
+    }
+}

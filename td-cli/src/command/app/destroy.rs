@@ -1,6 +1,7 @@
 //! `td app destroy`: never without its name typed or said.
 
 use magrathea_core::api::AppInfo;
+use serde_json::json;
 
 use super::Named;
 use crate::client::Query;
@@ -38,9 +39,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         Some(label) => client.delete(&["apps", name.as_str(), "instances", label], &query).await?,
         None => client.delete(&["apps", name.as_str()], &query).await?,
     }
-    if context.globals.json {
-        context.printer.json(&doomed);
-    }
+    context.done(&json!({"app": name, "label": label, "destroyed": doomed}));
     for instance in list {
         context.printer.note(format!("destroyed {name}, label {instance}, with its files and database"));
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use magrathea_core::api::SetCertificate;
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -22,11 +23,12 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let body = SetCertificate { chain: read(&arguments.chain)?, key: read(&arguments.key)? };
-    context.client()?.put(&["certificates", &arguments.name], &body).await?;
+    let stored: Value = context.client()?.put(&["certificates", &arguments.name], &body).await?;
+    context.done(&stored);
     let name = &arguments.name;
     context
         .printer
-        .note(format!("set the certificate {name}; apps with `routing: {{tls: {name}}}` take it when deployed"));
+        .note(format!("set the certificate {name}; apps with `routing: {{tls: {name}}}` take it within five minutes"));
     Ok(Exit::Done)
 }
 

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use anyhow::Context as _;
 use magrathea_core::api::SetConfig;
+use serde_json::Value;
 
 use super::describe_label;
 use crate::context::Context;
@@ -25,15 +26,18 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     }
     let client = context.client()?;
     let label = context.globals.label.clone();
+    let mut stored: Vec<Value> = Vec::new();
     for entry in &arguments.entries {
         let (key, value) = match entry.split_once('=') {
             Some((key, value)) => (key, value.to_owned()),
             None => (entry.as_str(), read_value(context, entry)?),
         };
         check_key(key)?;
-        client.put(&["apps", app.as_str(), "config", key], &SetConfig { value, label: label.clone() }).await?;
+        let body = SetConfig { value, label: label.clone() };
+        stored.push(client.put(&["apps", app.as_str(), "config", key], &body).await?);
         context.printer.note(format!("set {key} of {app} {}", describe_label(label.as_deref())));
     }
+    context.done(&stored);
     context.printer.note("it takes effect with the next deploy: td app deploy");
     Ok(Exit::Done)
 }

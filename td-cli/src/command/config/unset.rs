@@ -1,5 +1,7 @@
 //! `td config unset`.
 
+use serde_json::json;
+
 use super::describe_label;
 use crate::client::Query;
 use crate::context::Context;
@@ -20,5 +22,6 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         client.delete(&["apps", app.as_str(), "config", key], &query).await?;
         context.printer.note(format!("unset {key} of {app} {}", describe_label(label)));
     }
+    context.done(&json!({"app": app, "label": label, "unset": arguments.keys}));
     Ok(Exit::Done)
 }

@@ -32,9 +32,16 @@ pub async fn ensure_subvolume(path: &Path, quota: Option<ByteSize>) -> Outcome<b
     Ok(missing)
 }
 
-/// Deletes the subvolume with what is in it.
+/// Deletes the subvolume with what is in it. Kernels before 6.10 leave its quota group, which would only be in the way.
 pub async fn remove_subvolume(path: &Path) -> Outcome<()> {
-    run_program("btrfs", &["subvolume", "delete", &path.to_string_lossy()]).await.map(|_| ())
+    let id = run_program("btrfs", &["inspect-internal", "rootid", &path.to_string_lossy()]).await;
+    run_program("btrfs", &["subvolume", "delete", "--commit-after", &path.to_string_lossy()]).await?;
+    if let (Ok(id), Some(above)) = (id, path.parent()) {
+        let group = format!("0/{}", id.trim());
+        // Refused while the kernel still clears the subvolume, and by a kernel that has taken the group along.
+        let _ = run_program("btrfs", &["qgroup", "destroy", &group, &above.to_string_lossy()]).await;
+    }
+    Ok(())
 }
 
 /// Whether the folder is a subvolume of its own.

@@ -115,7 +115,10 @@ start_gateway() {
     local flags
     mapfile -t flags < <(gateway_flags)
     if [[ -n $(pid_of magrathea-gateway || true) ]]; then
-        [[ " ${changed_binaries[*]-} " == *" magrathea-gateway "* ]] || return 0
+        if [[ " ${changed_binaries[*]-} " != *" magrathea-gateway "* ]]; then
+            store_credentials
+            return
+        fi
         stop_process magrathea-gateway
     fi
     (cd / && as_gateway "$home/bin/magrathea-gateway" init "${flags[@]}" --credentials "$home/gateway/credentials.json" >>"$home/log/gateway.log" 2>&1) ||
@@ -175,15 +178,25 @@ cluster_is_ready() {
 
 wait_for_cluster() { wait_for 180 "the cluster's layers" "$home/log/agent.log" cluster_is_ready; }
 
+# APP JQ-CONDITION: asks about the app's instances.
+app_has() { "$home/bin/td" app info -a "$1" --json 2>/dev/null | jq -e "$2" >/dev/null; }
+
 deploy_example() {
     [[ -n $example ]] || return 0
     local name
     name=$(basename "$example")
-    if "$home/bin/td" app info -a "$name" --json 2>/dev/null | grep -q '"state": *"serving"'; then
-        note "$name serves already"
-    else
-        "$home/bin/td" app deploy --dirty -C "$example" || die "the example app could not be deployed" "the reason stands above; logs are in $home/log"
+    if app_has "$name" 'any(.instances[]; .release)'; then
+        # After a stop the gateway brings back what served, without a deploy.
+        for _ in {1..300}; do
+            if app_has "$name" 'all(.instances[]; .state == "serving")'; then
+                note "$name serves already"
+                return
+            fi
+            sleep 0.1
+        done
+        warn "$name has a release and does not serve; deploying it again"
     fi
+    "$home/bin/td" app deploy --dirty -C "$example" || die "the example app could not be deployed" "the reason stands above; logs are in $home/log"
 }
 
 show_example() {

@@ -203,6 +203,8 @@ show_example() {
     [[ -n $example ]] || return 0
     local url
     url=$("$home/bin/td" app open -a "$(basename "$example")" --print)
+    # When all containers died with their engine, they are only just coming up.
+    for _ in {1..150}; do ! fetches "$url" 2>/dev/null || break; sleep 0.2; done
     fetches "$url" || die "$url does not answer" "see td status and $home/log"
     echo
     echo "  $(basename "$example") serves at  $url"

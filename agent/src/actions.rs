@@ -1,6 +1,7 @@
 //! What each action of the wire does here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use magrathea_core::plan::{SeedSpec, Spec};
@@ -14,6 +15,9 @@ use crate::fail::{Doing, Outcome, cancelled, node, with_hint};
 use crate::node::NodeAgent;
 use crate::reporter::Reporter;
 use crate::{database, firewall, folders, health, run_once, storage};
+
+const BRIDGE_TRIES: u32 = 50;
+const BRIDGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a call brings beside its action.
 #[derive(Debug, Clone)]
@@ -92,12 +96,21 @@ pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
 
 async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
     let _turn = agent.serial.turn("join".into()).await;
+    let no_bridge = agent.engine.instance_gateway().await?.is_none();
     let created = agent.engine.join_swarm(action.advertise).await?;
     if created {
-        folders::store(&agent.folders.state(SWARM_MARKER), &true)?;
+        folders::store(&agent.folders.state(SWARM_MARKER), &no_bridge)?;
     }
     agent.engine.label_node(&action.layers).await?;
-    let gateway = agent.engine.instance_gateway().await?;
+    let mut gateway = agent.engine.instance_gateway().await?;
+    // The engine makes the bridge a moment after the swarm.
+    for _ in 0..BRIDGE_TRIES {
+        if gateway.is_some() || !created {
+            break;
+        }
+        tokio::time::sleep(BRIDGE_PAUSE).await;
+        gateway = agent.engine.instance_gateway().await?;
+    }
     let instance_gateway = gateway.ok_or_else(|| {
         with_hint(
             node("the engine has no docker_gwbridge network"),

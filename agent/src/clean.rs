@@ -1,11 +1,11 @@
 //! `stop` and `clean`: work without a gateway.
 
 use crate::config::EngineOptions;
-use crate::engine::Engine;
-use crate::folders::Folders;
+use crate::engine::{Engine, GATEWAY_BRIDGE};
+use crate::folders::{self, Folders};
 use crate::{build, firewall, storage};
 
-/// Present when the agent's own Join made the swarm.
+/// Present when the agent's own Join made the swarm; says whether the engine made its bridge for it, too.
 pub const SWARM_MARKER: &str = "swarm-created.json";
 
 /// Stops this installation's services; data stays.
@@ -22,16 +22,7 @@ pub async fn run_clean(options: &EngineOptions) -> anyhow::Result<()> {
     let folders = Folders::new(&options.data);
     let engine = Engine::connect(&options.docker, options.prefix.clone()).await?;
     engine.remove_everything().await?;
-    if folders.state(SWARM_MARKER).exists() {
-        // Others may have moved in meanwhile; their services are worth more than a tidy engine.
-        if engine.swarm_is_empty().await? {
-            engine.leave_swarm().await?;
-        } else {
-            tracing::warn!("the swarm stays: services of others run in it");
-        }
-    } else if engine.swarm_state().await? == "manager" {
-        engine.label_node(&[]).await?;
-    }
+    leave_swarm(&engine, &folders).await?;
     firewall::remove(&engine, &folders).await?;
     build::release_disks(&folders).await?;
     storage::destroy_all(&folders).await?;
@@ -39,4 +30,24 @@ pub async fn run_clean(options: &EngineOptions) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Takes the node's labels away, or the whole swarm where it was made here. A person may have left it meanwhile.
+async fn leave_swarm(engine: &Engine, folders: &Folders) -> anyhow::Result<()> {
+    let manager = engine.swarm_state().await? == "manager";
+    let Some(bridge_too) = folders::load::<bool>(&folders.state(SWARM_MARKER))? else {
+        return if manager { Ok(engine.label_node(&[]).await?) } else { Ok(()) };
+    };
+    if manager {
+        // Others may have moved in meanwhile; their services are worth more than a tidy engine.
+        if !engine.swarm_is_empty().await? {
+            tracing::warn!("the swarm stays: services of others run in it");
+            return Ok(());
+        }
+        engine.leave_swarm().await?;
+    }
+    if bridge_too && let Err(error) = engine.remove_network(GATEWAY_BRIDGE).await {
+        tracing::warn!(%error, "the engine's bridge stays");
+    }
+    Ok(())
 }

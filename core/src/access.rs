@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::{IpNet, IpSubnets, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
+use ipnet::{IpNet, IpSubnets, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 
 /// One entry of an `allow` or `deny` list, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl FromStr for AccessEntry {
             if network.trunc() != network {
                 return Err(AccessError::HostBits { text: text.into(), network: network.trunc() });
             }
-            return Ok(AccessEntry::Networks(vec![canonical(network)]));
+            return Ok(AccessEntry::Networks(without_mapped(canonical(network))));
         }
         if is_list_name(text) {
             return Ok(AccessEntry::List(text.into()));
@@ -104,7 +104,8 @@ impl FromStr for AccessEntry {
                 Ok(AccessEntry::Networks(IpSubnets::from(Ipv4Subnets::new(low, high, 0)).collect()))
             }
             Some((IpAddr::V6(low), IpAddr::V6(high))) => {
-                Ok(AccessEntry::Networks(IpSubnets::from(Ipv6Subnets::new(low, high, 0)).collect()))
+                let blocks = IpSubnets::from(Ipv6Subnets::new(low, high, 0));
+                Ok(AccessEntry::Networks(blocks.flat_map(|block| without_mapped(canonical(block))).collect()))
             }
             Some(_) => Err(AccessError::Mixed(text.into())),
             None => Err(AccessError::Unknown(text.into())),
@@ -123,6 +124,21 @@ fn canonical(network: IpNet) -> IpNet {
         _ => None,
     };
     mapped.map_or(network, IpNet::V4)
+}
+
+/// A block that reaches over `::ffff:0:0/96` in pieces around it: routers compare an IPv4 visitor with IPv6 blocks under
+/// that prefix, and `::/0` is to mean IPv6 alone.
+fn without_mapped(network: IpNet) -> Vec<IpNet> {
+    const MAPPED: u128 = 0xffff_0000_0000;
+    let IpNet::V6(block) = network else { return vec![network] };
+    if block.prefix_len() >= 96 || !block.contains(&std::net::Ipv6Addr::from(MAPPED)) {
+        return vec![network];
+    }
+    let beside = |length: u8| {
+        let bit = 1 << (128 - u32::from(length));
+        Ipv6Net::new(std::net::Ipv6Addr::from((MAPPED ^ bit) & !(bit - 1)), length).ok().map(IpNet::V6)
+    };
+    (block.prefix_len() + 1..=96).filter_map(beside).collect()
 }
 
 /// Whether `text` can be the name of an access list: `[a-z][a-z0-9-]*`.
@@ -147,6 +163,23 @@ mod tests {
         let entries: Vec<String> = entries.iter().map(|e| (*e).to_owned()).collect();
         let nets = AccessList::resolve(&entries, &lists)?;
         Ok(nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn ipv6_blocks_mean_ipv6_alone() {
+        let mapped: IpNet = "::ffff:0:0/96".parse().unwrap();
+        for (text, inside) in [("::/0", 96), ("::/64", 32), ("::-ffff::", 0)] {
+            let AccessEntry::Networks(blocks) = text.parse().unwrap() else { panic!("{text}") };
+            assert!(inside == 0 || blocks.len() == inside, "{text}: {}", blocks.len());
+            for block in &blocks {
+                assert!(!block.contains(&mapped) && !mapped.contains(block), "{text}: {block}");
+            }
+            for address in ["::1", "::fffe:ffff:ffff", "::1:0:0:0"] {
+                let address: IpAddr = address.parse().unwrap();
+                assert!(blocks.iter().any(|block| block.contains(&address)), "{text}: {address}");
+            }
+        }
+        assert_eq!(resolve(&["2001:db8::/32", "::ffff:0:0/96"]).unwrap(), "0.0.0.0/0 2001:db8::/32");
     }
 
     #[test]

@@ -276,7 +276,7 @@ pub struct PlanPreview {
     /// The merged configuration, by dotted path.
     pub values: Vec<PlannedValue>,
     pub warnings: Vec<String>,
-    /// The rendered texts by name, as in `routing/backend`.
+    /// The rendered texts by name, as in `routing/route/backend`.
     pub rendered: BTreeMap<String, String>,
 }
 

@@ -1,5 +1,7 @@
 //! What applying a plan would change.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Resource};
@@ -62,13 +64,18 @@ fn field_changes(old: &Resource, new: &Resource) -> Vec<FieldChange> {
     out
 }
 
+/// Files and mounts are known by where they are in the container, not by their turn.
+fn by_target(list: &[serde_json::Value]) -> Option<BTreeMap<&str, &serde_json::Value>> {
+    list.iter().map(|item| Some((item.get("target")?.as_str()?, item))).collect()
+}
+
 fn compare(out: &mut Vec<FieldChange>, path: String, old: Option<&serde_json::Value>, new: Option<&serde_json::Value>) {
     use serde_json::Value;
     if old == new {
         return;
     }
     if let (Some(Value::Object(a)), Some(Value::Object(b))) = (old, new) {
-        let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+        let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
         for key in keys {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             compare(out, path, a.get(key), b.get(key));
@@ -76,6 +83,13 @@ fn compare(out: &mut Vec<FieldChange>, path: String, old: Option<&serde_json::Va
         return;
     }
     if let (Some(Value::Array(a)), Some(Value::Array(b))) = (old, new) {
+        if let (Some(a), Some(b)) = (by_target(a), by_target(b)) {
+            let targets: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for target in targets {
+                compare(out, format!("{path}[{target}]"), a.get(target).copied(), b.get(target).copied());
+            }
+            return;
+        }
         for n in 0..a.len().max(b.len()) {
             compare(out, format!("{path}[{n}]"), a.get(n), b.get(n));
         }

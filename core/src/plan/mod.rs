@@ -46,6 +46,22 @@ impl Plan {
         hash_of(&hashes)
     }
 
+    /// The release that it lays out; none for a cluster's.
+    pub fn release(&self) -> Option<ReleaseNumber> {
+        match self.subject {
+            Subject::Instance { release, .. } => Some(release),
+            Subject::Cluster { .. } => None,
+        }
+    }
+
+    /// The images that its services run.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        self.resources.iter().filter_map(|resource| match &resource.spec {
+            Spec::Service(service) => Some(service.image.as_str()),
+            _ => None,
+        })
+    }
+
     /// The resource with this key.
     pub fn get(&self, key: &str) -> Option<&Resource> {
         self.resources.iter().find(|r| r.key == key)

@@ -1,6 +1,6 @@
-//! What a refused request had still to say. Over HTTP/2, an answer that comes before the end of the body closes the
-//! stream, and curl 7.88 (Debian 12's) then tells of the closed stream and not of the answer. So a little of the rest
-//! is read and thrown away first.
+//! What a refused request had still to say. An answer that comes before the end of the body closes the stream (HTTP/2) or
+//! the connection (HTTP/1.1), and a client that is still sending may tell of that and not of the answer. So a little of the
+//! rest is read and thrown away first.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::Version;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -55,9 +54,6 @@ impl Drop for Lent {
 
 /// Reads the rest of a refused request's body before the refusal is sent.
 pub async fn discard(request: Request, next: Next) -> Response {
-    if request.version() != Version::HTTP_2 {
-        return next.run(request).await;
-    }
     let (back, mut returned) = oneshot::channel();
     let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
     let response = next.run(request).await;
@@ -96,7 +92,7 @@ mod tests {
     const CHUNK: usize = 1 << 20;
 
     /// How many bytes are read of the body of a request that is refused.
-    async fn read_of(version: Version, chunks: usize) -> usize {
+    async fn read_of(chunks: usize) -> usize {
         let read = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&read);
         let body = stream::iter(0..chunks).map(move |_| {
@@ -106,15 +102,14 @@ mod tests {
         let router = Router::new()
             .route("/", post(async |_: Request| StatusCode::UNSUPPORTED_MEDIA_TYPE))
             .layer(axum::middleware::from_fn(discard));
-        let request = Request::post("/").version(version).body(Body::from_stream(body)).unwrap();
+        let request = Request::post("/").body(Body::from_stream(body)).unwrap();
         assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
         read.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
-    async fn the_rest_is_read_up_to_a_limit_and_only_where_it_helps() {
-        assert_eq!(read_of(Version::HTTP_2, 3).await, 3 * CHUNK);
-        assert_eq!(read_of(Version::HTTP_2, 1000).await, MOST + CHUNK);
-        assert_eq!(read_of(Version::HTTP_11, 3).await, 0);
+    async fn the_rest_is_read_up_to_a_limit() {
+        assert_eq!(read_of(3).await, 3 * CHUNK);
+        assert_eq!(read_of(1000).await, MOST + CHUNK);
     }
 }

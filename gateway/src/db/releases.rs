@@ -91,6 +91,17 @@ pub async fn load_release(
     }))
 }
 
+/// The hash of the source that a release was made from.
+pub async fn load_source(
+    client: &impl Client,
+    instance: InstanceId,
+    number: ReleaseNumber,
+) -> Result<Option<String>, DbError> {
+    let sql = "SELECT source FROM releases WHERE instance = $1 AND number = $2";
+    let row = client.query_opt(sql, &[&instance.0, &number_in(number)]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// The configuration that a release was made with.
 pub async fn load_resolved(
     client: &impl Client,

@@ -7,7 +7,7 @@ use futures_util::Stream;
 use magrathea_buildpacks::plan_build;
 use magrathea_core::api::{PlanPreview, PlannedValue, SourceInfo};
 use magrathea_core::names::{AppId, AppName, InstanceId};
-use magrathea_core::plan::{Plan, diff_plans};
+use magrathea_core::plan::{Plan, Spec, diff_plans};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -51,6 +51,10 @@ async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<Plan
     let old = plans::load_serving_plan(&conn, instance.id).await?;
     let number = releases::next_number(&conn, instance.id).await?;
     let generation = plans::next_generation(&conn, instance.id).await?;
+    let source_before = match old.as_ref().and_then(Plan::release) {
+        Some(release) => releases::load_source(&conn, instance.id, release).await?,
+        None => None,
+    };
     drop(conn);
 
     let site = Site::new(state, instance)?;
@@ -58,12 +62,25 @@ async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<Plan
     let ingredients = gather_with(site, resolved, &source.blob.sha256, secrets).await?;
     let parent = old.as_ref().map(Plan::hash);
     let plan = ingredients.render(recipe.stack, number, TO_BE_BUILT, generation, parent)?;
+    // Every deploy makes a release of its own; what people ask is what else it changes.
+    let like_before = match &old {
+        Some(before) => {
+            let same = source_before.as_deref() == Some(source.blob.sha256.as_str());
+            let image = before.get("app/web").and_then(|web| match &web.spec {
+                Spec::Service(service) if same => Some(service.image.as_str()),
+                _ => None,
+            });
+            let release = before.release().unwrap_or(number);
+            ingredients.render(recipe.stack, release, image.unwrap_or(TO_BE_BUILT), generation, None)?
+        }
+        None => plan.clone(),
+    };
     Ok(PlanPreview {
         app: name.to_string(),
         label: ingredients.resolved.label.to_string(),
         cluster: cluster.to_string(),
         buildpack: recipe.buildpack,
-        changes: diff_plans(old.as_ref(), &plan),
+        changes: diff_plans(old.as_ref(), &like_before),
         values: ingredients
             .resolved
             .values()

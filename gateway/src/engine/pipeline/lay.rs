@@ -166,12 +166,3 @@ pub async fn ensure_all(attempt: &Attempt, resources: &[&Resource]) -> Result<()
     }
     Ok(())
 }
-
-/// The images that a plan's replicas run.
-pub fn images(plan: &Plan) -> Vec<&str> {
-    let services = plan.resources.iter().filter_map(|resource| match &resource.spec {
-        Spec::Service(service) => Some(service.image.as_str()),
-        _ => None,
-    });
-    services.collect()
-}

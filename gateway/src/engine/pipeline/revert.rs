@@ -74,7 +74,7 @@ async fn mark_failed(attempt: &Attempt) -> Result<(), crate::db::DbError> {
 /// The image of a release that never served is of no use. Another release may have the very same one.
 async fn prune_image(attempt: &Attempt) {
     let Some(image) = &attempt.image else { return };
-    let old = attempt.old.as_ref().is_some_and(|old| super::lay::images(old).contains(&image.as_str()));
+    let old = attempt.old.as_ref().is_some_and(|old| old.images().any(|other| other == image));
     if old {
         return;
     }

@@ -2,8 +2,8 @@
 
 use futures_util::future::{join_all, try_join_all};
 use magrathea_core::api::Phase;
-use magrathea_core::names::{Layer, ReleaseNumber};
-use magrathea_core::plan::{Plan, Resource, Spec, Subject};
+use magrathea_core::names::Layer;
+use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::units::Span;
 use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
@@ -74,7 +74,7 @@ pub async fn stand_by(attempt: &Attempt) -> Result<(), Failure> {
 }
 
 fn rolled_back(attempt: &Attempt, mut failure: Failure) -> Failure {
-    let Some(old) = attempt.old.as_ref().and_then(release_of) else { return failure };
+    let Some(old) = attempt.old.as_ref().and_then(Plan::release) else { return failure };
     failure.code = "rolled_back";
     failure.message = format!("{} did not stay up: {}; {old} serves again", attempt.release, failure.message);
     failure
@@ -148,7 +148,7 @@ fn obsolete<'a>(old: &'a Plan, plan: &Plan) -> Vec<&'a Resource> {
 }
 
 async fn drain(attempt: &Attempt, old: &Plan) -> u32 {
-    let Some(release) = release_of(old) else { return 0 };
+    let Some(release) = old.release() else { return 0 };
     let timeout = old.resources.iter().find_map(|resource| match &resource.spec {
         Spec::Route(route) => Some(route.drain),
         _ => None,
@@ -168,12 +168,4 @@ async fn drain(attempt: &Attempt, old: &Plan) -> u32 {
         }
     }
     cut
-}
-
-/// The release that a plan lays out.
-pub fn release_of(plan: &Plan) -> Option<ReleaseNumber> {
-    match plan.subject {
-        Subject::Instance { release, .. } => Some(release),
-        Subject::Cluster { .. } => None,
-    }
 }

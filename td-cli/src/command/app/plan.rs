@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Show every value of the configuration, defaults as well
     #[arg(long)]
     values: bool,
-    /// Print one rendered text, as in `routing/backend`
+    /// Print one rendered text, as in `routing/route/backend`
     #[arg(long, value_name = "NAME", conflicts_with = "values")]
     rendered: Option<String>,
 }
@@ -64,7 +64,7 @@ fn print_rendered(printer: &Printer, rendered: &BTreeMap<String, String>, name: 
 
 fn print_changes(printer: &Printer, changes: &[Change]) {
     if changes.is_empty() {
-        printer.data("no changes");
+        printer.data("no changes but a new release of the same");
         return;
     }
     for layer in Layer::ALL {

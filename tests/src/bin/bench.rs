@@ -52,7 +52,7 @@ async fn deploys(lab: &Lab) {
         site.deploy().ok();
         spans.push((n, started));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        references.push(bare_service(lab, &image));
+        references.push(bare_service(lab, &image, n));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let answers = load.finish();
@@ -98,8 +98,9 @@ async fn deploys(lab: &Lab) {
 }
 
 /// Seconds from `docker service create` until its page answers.
-fn bare_service(lab: &Lab, image: &str) -> f64 {
-    let name = format!("{}-bench-bare", lab.prefix());
+fn bare_service(lab: &Lab, image: &str, n: usize) -> f64 {
+    // A name of its own: the one before is still ending.
+    let name = format!("{}-bench-bare-{n}", lab.prefix());
     let started = Instant::now();
     lab.docker(&[
         "service",

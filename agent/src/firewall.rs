@@ -41,9 +41,13 @@ pub async fn ensure(engine: &Engine, folders: &Folders, spec: &FirewallSpec) -> 
         build_bridge: engine.prefix().name("build"),
         peers: engine.peers().await?,
     };
-    run_program_with("nft", &["-f", "-"], &render(&doors, held.as_ref())).await?;
-    folders::store(&folders.state(STATE), &doors)?;
+    put(folders, &doors, held.as_ref()).await?;
     Ok(held.as_ref() != Some(&doors))
+}
+
+async fn put(folders: &Folders, doors: &Doors, held: Option<&Doors>) -> Outcome<()> {
+    run_program_with("nft", &["-f", "-"], &render(doors, held)).await?;
+    folders::store(&folders.state(STATE), doors)
 }
 
 /// After a start of the node: the table as it was.
@@ -66,8 +70,7 @@ pub async fn refresh(engine: &Engine, folders: &Folders) -> Outcome<()> {
     if doors == held {
         return Ok(());
     }
-    run_program_with("nft", &["-f", "-"], &render(&doors, Some(&held))).await?;
-    folders::store(&folders.state(STATE), &doors)
+    put(folders, &doors, Some(&held)).await
 }
 
 /// Takes this installation's ports away, and the table when none is left. Says whether there were any.

@@ -4,10 +4,9 @@ use magrathea_core::plan::FileSpec;
 use magrathea_core::units::ByteSize;
 use minijinja::context;
 
-use super::served::timeout_seconds;
+use super::served::{document_root, timeout_seconds};
 use super::{file, replica_port};
 use crate::render::render;
-use crate::storage::CODE;
 use crate::{InstanceInput, LayerError, check};
 
 pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError> {
@@ -24,11 +23,11 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         return Err(LayerError::new("app_layer.locations", "Tomcat has no location rules")
             .hint("say it in the application's WEB-INF/web.xml"));
     }
-    let root = check::relative_path("app_layer.root", &app.root)?;
+    let folder = document_root(input)?;
     let values = context! {
         port => replica_port(input.uid),
         context => check::url_path("app_layer.context", &app.context)?.trim_end_matches('/'),
-        folder => if root.is_empty() { CODE.to_owned() } else { format!("{CODE}/{root}") },
+        folder,
         threads => (app.memory.as_mib() / 4).clamp(25, 400),
         gateway => input.instance_gateway.to_string().replace('.', "\\."),
         max_body => input.sections.proxy.max_body.bytes(),

@@ -49,6 +49,13 @@ impl Site {
         info.code == 0 && info.json()["instances"][0]["state"] == "serving"
     }
 
+    /// The name of its instance in the engine, the database and the router.
+    pub fn slug(&self) -> String {
+        let info = self.td(&["app", "info", "--json"]).ok().json();
+        let id = info["instances"][0]["id"].as_str().unwrap().replace('-', "");
+        format!("i{}", &id[20..])
+    }
+
     /// The default host name.
     pub fn host(&self) -> String {
         format!("{}.localhost", self.name)

@@ -173,7 +173,7 @@ async fn each_failure_is_told_and_what_served_serves_on() {
     let after = site.td(&["app", "info", "--json"]).ok().json();
     assert_eq!(before["instances"][0]["serving"], after["instances"][0]["serving"], "the same replicas serve");
     let services = lab.docker(&["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"]);
-    let slug = before["instances"][0]["id"].as_str().unwrap().replace('-', "");
-    let own: Vec<_> = services.lines().filter(|name| name.contains(&slug[20..])).collect();
+    let slug = site.slug();
+    let own: Vec<_> = services.lines().filter(|name| name.contains(&slug)).collect();
     assert_eq!(own.len(), 1, "failed releases leave no service: {own:?}");
 }

@@ -36,12 +36,6 @@ fn addresses(lab: &Lab, container: &str) -> Vec<String> {
     own.split_whitespace().map(str::to_owned).chain(gateway).collect()
 }
 
-/// The name of a site's instance in the engine, the database and the router.
-fn slug(site: &Site) -> String {
-    let id = site.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
-    format!("i{}", &id[20..])
-}
-
 /// The ports in a set of the node's own rules.
 fn ports_of(set: &str) -> BTreeSet<String> {
     let said = run(std::process::Command::new("nft").args(["list", "set", "inet", "magrathea", set])).ok().stdout;
@@ -93,7 +87,7 @@ async fn a_hostile_container_finds_every_door_closed() {
     let own = format!("memcached:11211,{gateway}:13306");
     assert_eq!(ask(&[("doors", &own)]).await, serde_json::to_string(&own.split(',').collect::<Vec<_>>()).unwrap());
 
-    let hostile_slug = slug(&hostile);
+    let hostile_slug = hostile.slug();
     let mut doors = Vec::new();
     let containers =
         lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("label=magrathea.owner={}", lab.prefix())]);
@@ -107,7 +101,7 @@ async fn a_hostile_container_finds_every_door_closed() {
             doors.extend(listening(&lab, container).iter().chain(&usual).map(|port| format!("{address}:{port}")));
         }
     }
-    let web = lab.docker(&["ps", "-q", "--filter", &format!("label=magrathea.slug={}", slug(&victim))]);
+    let web = lab.docker(&["ps", "-q", "--filter", &format!("label=magrathea.slug={}", victim.slug())]);
     let web = web.lines().find(|id| !listening(&lab, id).contains(&11211)).unwrap().to_owned();
     let ports = listening(&lab, &web);
     assert!(ports.iter().all(|port| doors.iter().any(|door| door.ends_with(&format!(":{port}")))), "{ports:?}");
@@ -143,7 +137,7 @@ async fn a_hostile_container_finds_every_door_closed() {
     assert_eq!(open, "[]", "of {} doors these answered", doors.len());
 
     // Another tenant's database.
-    let victim_db = slug(&victim);
+    let victim_db = victim.slug();
     let tried = ask(&[("sql", &format!("SHOW TABLES IN {victim_db}"))]).await;
     assert!(tried.starts_with("refused"), "{tried}");
     let seen = ask(&[("sql", "SHOW DATABASES")]).await;

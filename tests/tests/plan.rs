@@ -43,19 +43,12 @@ fn engine(lab: &Lab, slug: &str) -> Vec<String> {
 
 /// All that a plan could have changed of a deployed app.
 fn everything(site: &Site) -> Value {
-    let info = site.td(&["app", "info", "--json"]).ok().json();
-    let slug = slug(&info);
     json!({
         "deploys": site.td(&["deploy", "list", "--json"]).ok().json(),
         "timeline": site.td(&["timeline", "--limit", "1000", "--json"]).ok().json(),
-        "engine": engine(&site.lab, &slug),
-        "info": info,
+        "engine": engine(&site.lab, &site.slug()),
+        "info": site.td(&["app", "info", "--json"]).ok().json(),
     })
-}
-
-fn slug(info: &Value) -> String {
-    let id = info["instances"][0]["id"].as_str().unwrap().replace('-', "");
-    format!("i{}", &id[20..])
 }
 
 #[test]

@@ -115,9 +115,7 @@ fn the_router_knows_ipv6_blocks_ranges_and_addresses() {
          deny: [office]\n",
     );
     site.deploy().ok();
-    let info = site.td(&["app", "info", "--json"]).ok().json();
-    let id = info["instances"][0]["id"].as_str().unwrap().replace('-', "");
-    let slug = format!("i{}", &id[20..]);
+    let slug = site.slug();
     for (list, address, expected) in [
         ("allow", "2001:db8:1::", true),
         ("allow", "2001:db8:1:ffff:ffff:ffff:ffff:ffff", true),

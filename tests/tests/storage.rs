@@ -113,12 +113,6 @@ impl Drop for OnBtrfs {
     }
 }
 
-fn slug(site: &Site) -> String {
-    let info = site.td(&["app", "info", "--json"]).ok().json();
-    let id = info["instances"][0]["id"].as_str().unwrap().replace('-', "");
-    format!("i{}", &id[20..])
-}
-
 const PAGE: &str = r#"<?php
 header('Cache-Control: no-store');
 if ($_SERVER['REQUEST_METHOD'] === 'GET') {
@@ -162,7 +156,7 @@ async fn keep_to_the_quota(storage: &OnBtrfs) {
     let modest = Site::new(&storage.lab, "modest");
     modest.file("index.php", PAGE);
     deploy(&modest, "64MiB");
-    let mut expected = [slug(&greedy), slug(&modest)];
+    let mut expected = [greedy.slug(), modest.slug()];
     expected.sort();
     let mut found = storage.subvolumes();
     found.sort();
@@ -172,7 +166,7 @@ async fn keep_to_the_quota(storage: &OnBtrfs) {
     let (status, reason) = upload(&greedy, "hoard", 100).await;
     assert_eq!(status, REFUSED, "{reason}");
     assert!(reason.contains("Disk quota exceeded"), "{reason}");
-    let (used, limit) = storage.usage(&slug(&greedy));
+    let (used, limit) = storage.usage(&greedy.slug());
     assert_eq!(limit, 64 << 20);
     assert!((40 << 20..=limit).contains(&used), "{used} bytes of {limit}");
     assert_eq!(upload(&modest, "postcard", 8).await.0, KEPT, "another instance is not concerned");
@@ -183,10 +177,10 @@ async fn keep_to_the_quota(storage: &OnBtrfs) {
     deploy(&greedy, "256MiB");
     let (_, files) = greedy.get("/").await;
     assert!(files.contains("v2 holiday 8388608\n") && files.contains("v2 seed.txt 16\n"), "{files}");
-    assert_eq!(storage.usage(&slug(&greedy)).1, 256 << 20);
+    assert_eq!(storage.usage(&greedy.slug()).1, 256 << 20);
     assert_eq!(upload(&greedy, "hoard", 100).await.0, KEPT, "the quota of the new release counts");
 
-    let (gone, stays) = (slug(&greedy), slug(&modest));
+    let (gone, stays) = (greedy.slug(), modest.slug());
     greedy.td(&["app", "destroy", "--confirm", "greedy"]).ok();
     assert_eq!(storage.subvolumes(), [stays], "{gone} went with its app");
     assert!(modest.get("/").await.1.contains("postcard 8388608"));

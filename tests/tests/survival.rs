@@ -84,12 +84,11 @@ async fn killed_at_every_phase(process: &str) {
         assert_eq!(body, format!("version {expected}"), "{process} killed at {phase}: {last}");
         served = expected;
         println!("| {process} | {phase} | {} | {body} |", last["status"].as_str().unwrap_or("?"));
-        let id =
-            site.td(&["app", "info", "--json"]).ok().json()["instances"][0]["id"].as_str().unwrap().replace('-', "");
+        let slug = site.slug();
         until(Duration::from_secs(60), "nothing is left behind", || {
             let services =
                 lab.docker(&["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"]);
-            services.lines().filter(|name| name.contains(&id[20..])).count() == 1
+            services.lines().filter(|name| name.contains(&slug)).count() == 1
         });
         let timeline = site.td(&["timeline", "--json"]).ok().stdout;
         assert!(timeline.contains("deploy."), "{timeline}");

@@ -32,6 +32,9 @@ pub struct ErrorBody {
 #[serde(deny_unknown_fields)]
 pub struct CreateApp {
     pub name: String,
+    /// Whose it is to be; the person's own organisation when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -336,6 +339,9 @@ pub struct TimelineEntry {
     pub at: jiff::Timestamp,
     /// A person's name, or `gateway`.
     pub actor: String,
+    /// From where they did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// As in `deploy.succeeded` or `app.created`.
     pub action: String,
     pub app: Option<String>,

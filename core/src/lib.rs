@@ -9,6 +9,7 @@ pub mod clusters;
 pub mod diagnostics;
 pub mod manifest;
 pub mod names;
+pub mod people;
 pub mod plan;
 pub mod schema;
 pub mod units;

@@ -109,6 +109,18 @@ name!(
     /// A client organisation, or the operator's own.
     OrganisationName, "organisation name", "organisation-name", 32
 );
+name!(
+    /// A person's name on a gateway.
+    PersonName, "person's name", "person-name", 32
+);
+name!(
+    /// A team, unique in its organisation.
+    TeamName, "team name", "team-name", 32
+);
+name!(
+    /// An IP access list, unique in its organisation.
+    ListName, "list name", "list-name", 32
+);
 
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident) => {
@@ -147,6 +159,26 @@ id!(
 id!(
     /// A person.
     PersonId
+);
+id!(
+    /// An organisation.
+    OrganisationId
+);
+id!(
+    /// A person's token, or the session that `td login` makes.
+    TokenId
+);
+id!(
+    /// A person's SSH key.
+    KeyId
+);
+id!(
+    /// A team of an organisation's people.
+    TeamId
+);
+id!(
+    /// A role that was given.
+    GrantId
 );
 
 impl InstanceId {

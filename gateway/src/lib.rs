@@ -7,6 +7,7 @@ pub mod clusters;
 pub mod commands;
 pub mod config;
 pub mod db;
+pub mod doors;
 pub mod engine;
 mod files;
 pub mod hub;

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
+use crate::doors::Doors;
 use crate::engine::Engine;
 use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::seal::Seal;
+use crate::services::lists::DoorLists;
 
 /// Used as `Arc<State>`.
 pub struct State {
@@ -32,6 +34,10 @@ pub struct State {
     pub shutdown: CancellationToken,
     /// What the engine knows beside the store; made with [`Engine::open`].
     pub engine: Engine,
+    /// What people hold open.
+    pub doors: Doors,
+    /// From where the gateway's doors may be used.
+    pub door_lists: DoorLists,
 }
 
 impl State {

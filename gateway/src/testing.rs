@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::commands::open_state;
+use crate::db::tokens::{NewToken, TokenKind, insert_token};
 use crate::db::{self, Db, people};
 use crate::listen::Listener;
 use crate::postgres::{Options, testing as server};
@@ -142,7 +143,15 @@ pub async fn state() -> TestState {
     let conn = state.db.conn().await.unwrap();
     let admin = people::ensure_admin(&conn).await.unwrap();
     let token = crate::api::token::for_person().unwrap();
-    people::insert_token(&conn, admin.person, &token.hash, "test").await.unwrap();
+    let row = NewToken {
+        person: admin.person,
+        hash: &token.hash,
+        name: "test",
+        kind: TokenKind::Token,
+        limits: None,
+        days: None,
+    };
+    insert_token(&conn, &row).await.unwrap();
     drop(conn);
     TestState { state: Arc::new(state), admin, token: token.text, clusters: sender, folder }
 }

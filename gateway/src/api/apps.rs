@@ -7,6 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use magrathea_core::api::{AppInfo, CreateApp, InstanceInfo, TimelineEntry};
 use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::people::Verb;
 use serde::Deserialize;
 
 use super::error::{ApiError, Code};
@@ -15,19 +16,22 @@ use crate::actor::Actor;
 use crate::db::apps::App;
 use crate::db::{apps, timeline};
 use crate::engine;
-use crate::services::apps::{create_app, find_app};
+use crate::services::access::{Reach, find_app, no_instance, sees};
+use crate::services::apps::create_app;
+use crate::services::organisations::find_organisation;
 use crate::state::State;
 
 fn info(app: App, instances: Vec<InstanceInfo>) -> AppInfo {
     AppInfo { id: app.id.0, name: app.name.into(), organisation: app.organisation, created: app.created, instances }
 }
 
-/// All apps.
+/// The apps that one may see.
 #[utoipa::path(get, path = "/v1/apps", tag = "apps", responses((status = 200, body = Vec<AppInfo>)))]
-pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<AppInfo>>, ApiError> {
-    let apps = apps::list_apps(&state.db.conn().await?).await?;
+pub async fn list(Shared(state): Shared<Arc<State>>, actor: Actor) -> Result<axum::Json<Vec<AppInfo>>, ApiError> {
+    let mut apps = apps::list_apps(&state.db.conn().await?).await?;
+    apps.retain(|app| sees(&actor, app));
     let mut instances: HashMap<String, Vec<InstanceInfo>> = HashMap::new();
-    for instance in engine::instance_infos(&state, None).await? {
+    for instance in engine::instance_infos(&state, &actor, None).await? {
         instances.entry(instance.app.clone()).or_default().push(instance);
     }
     let infos = apps.into_iter().map(|app| {
@@ -46,7 +50,11 @@ pub async fn create(
     Json(body): Json<CreateApp>,
 ) -> Result<(StatusCode, axum::Json<AppInfo>), ApiError> {
     let name: AppName = body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
-    let app = create_app(&state.db, &actor, &name).await?;
+    let organisation = match &body.organisation {
+        Some(name) => find_organisation(&state.db.conn().await?, &actor, name).await?.id,
+        None => actor.organisation,
+    };
+    let app = create_app(&state.db, &actor, organisation, &name).await?;
     Ok((StatusCode::CREATED, axum::Json(info(app, Vec::new()))))
 }
 
@@ -55,10 +63,12 @@ pub async fn create(
     responses((status = 200, body = AppInfo), (status = 404, description = "`app_not_found`")))]
 pub async fn show(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(name): Path<AppName>,
 ) -> Result<axum::Json<AppInfo>, ApiError> {
-    let app = find_app(&state.db.conn().await?, &name).await?;
-    Ok(axum::Json(info(app, engine::instance_infos(&state, Some(&name)).await?)))
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Look, Reach::Some).await?;
+    let instances = engine::instance_infos(&state, &actor, Some(app.id)).await?;
+    Ok(axum::Json(info(app, instances)))
 }
 
 /// What repeats the name of what is to be destroyed.
@@ -88,9 +98,9 @@ pub async fn destroy(
     Path(name): Path<AppName>,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    find_app(&state.db.conn().await?, &name).await?;
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Administer, Reach::Whole).await?;
     confirm.check(name.as_str())?;
-    engine::destroy_app(&state, &actor, &name).await?;
+    engine::destroy_app(&state, &actor, &app).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -99,10 +109,11 @@ pub async fn destroy(
     responses((status = 200, body = Vec<InstanceInfo>), (status = 404, description = "`app_not_found`")))]
 pub async fn list_instances(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(name): Path<AppName>,
 ) -> Result<axum::Json<Vec<InstanceInfo>>, ApiError> {
-    find_app(&state.db.conn().await?, &name).await?;
-    Ok(axum::Json(engine::instance_infos(&state, Some(&name)).await?))
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Look, Reach::Some).await?;
+    Ok(axum::Json(engine::instance_infos(&state, &actor, Some(app.id)).await?))
 }
 
 /// One instance.
@@ -111,13 +122,13 @@ pub async fn list_instances(
     responses((status = 200, body = InstanceInfo), (status = 404, description = "`instance_not_found`")))]
 pub async fn show_instance(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path((name, label)): Path<(AppName, LabelName)>,
 ) -> Result<axum::Json<InstanceInfo>, ApiError> {
-    find_app(&state.db.conn().await?, &name).await?;
-    let instances = engine::instance_infos(&state, Some(&name)).await?;
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Look, Reach::Label(&label)).await?;
+    let instances = engine::instance_infos(&state, &actor, Some(app.id)).await?;
     let instance = instances.into_iter().find(|instance| instance.label == label.as_str());
-    let missing = || ApiError::new(Code::InstanceNotFound, format!("{name} has no instance with the label {label}"));
-    Ok(axum::Json(instance.ok_or_else(missing)?))
+    Ok(axum::Json(instance.ok_or_else(|| no_instance(&name, &label))?))
 }
 
 /// Destroys an instance with its data.
@@ -130,9 +141,9 @@ pub async fn destroy_instance(
     Path((name, label)): Path<(AppName, LabelName)>,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    find_app(&state.db.conn().await?, &name).await?;
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Administer, Reach::Label(&label)).await?;
     confirm.check(label.as_str())?;
-    engine::destroy_instance(&state, &actor, &name, &label).await?;
+    engine::destroy_instance(&state, &actor, &app, &label).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -158,10 +169,11 @@ fn default_limit() -> u16 {
     responses((status = 200, body = Vec<TimelineEntry>)))]
 pub async fn timeline(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Query(query): Query<TimelineQuery>,
 ) -> Result<axum::Json<Vec<TimelineEntry>>, ApiError> {
     if !(1..=1000).contains(&query.limit) {
         return Err(ApiError::new(Code::QueryInvalid, "limit must be from 1 to 1000"));
     }
-    Ok(axum::Json(timeline::list(&state.db.conn().await?, query.app.as_ref(), query.limit).await?))
+    Ok(axum::Json(timeline::list(&state.db.conn().await?, &actor.access, query.app.as_ref(), query.limit).await?))
 }

@@ -11,10 +11,9 @@ use tokio::time::Instant;
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::token;
 use crate::actor::Actor;
-use crate::db::people;
 use crate::listen::Peer;
+use crate::services::people::actor_of_token;
 use crate::state::State;
 
 /// Lets a request in that bears a valid token, and notes whose it is.
@@ -25,7 +24,7 @@ pub async fn authenticate(
     next: Next,
 ) -> Result<Response, ApiError> {
     let actor = match bearer(request.headers()) {
-        Some(token) => people::load_actor(&state.db.conn().await?, &token::hash(token)).await?,
+        Some(token) => actor_of_token(&state, token, peer.address.ip()).await?,
         None => None,
     };
     let Some(actor) = actor else {

@@ -11,7 +11,7 @@ use super::extract::{Json, Path};
 use crate::actor::Actor;
 use crate::db::certificates;
 use crate::pki::check_chain;
-use crate::services::certificates::{missing, remove_certificate, store_certificate};
+use crate::services::certificates::{missing, remove_certificate, sees, store_certificate};
 use crate::state::State;
 
 fn check_name(name: &str) -> Result<(), ApiError> {
@@ -24,11 +24,16 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(Code::NameInvalid, rule))
 }
 
-/// All certificates.
+/// The certificates of one's organisation.
 #[utoipa::path(get, path = "/v1/certificates", tag = "certificates",
     responses((status = 200, body = Vec<CertificateInfo>)))]
-pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<CertificateInfo>>, ApiError> {
-    Ok(axum::Json(certificates::list_certificates(&state.db.conn().await?).await?))
+pub async fn list(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+) -> Result<axum::Json<Vec<CertificateInfo>>, ApiError> {
+    let all = certificates::list_certificates(&state.db.conn().await?).await?;
+    let own = all.into_iter().filter(|(_, owner)| sees(&actor, *owner));
+    Ok(axum::Json(own.map(|(info, _)| info).collect()))
 }
 
 /// One certificate.
@@ -36,11 +41,13 @@ pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<Ce
     responses((status = 200, body = CertificateInfo), (status = 404, description = "`certificate_not_found`")))]
 pub async fn show(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(name): Path<String>,
 ) -> Result<axum::Json<CertificateInfo>, ApiError> {
     check_name(&name)?;
     let certificate = certificates::load_certificate(&state.db.conn().await?, &name).await?;
-    Ok(axum::Json(certificate.ok_or_else(|| missing(&name))?))
+    let visible = certificate.filter(|(_, owner)| sees(&actor, *owner));
+    Ok(axum::Json(visible.ok_or_else(|| missing(&name))?.0))
 }
 
 /// Stores a certificate with its key; one of the same name is replaced.

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use magrathea_core::api::{ClusterInfo, Health, LayerService, NodeInfo, Status};
 use magrathea_core::clusters::{Cluster, Clusters};
 use magrathea_core::names::{ClusterName, Layer};
+use magrathea_core::people::{Place, Verb};
 use magrathea_core::wire::{Holdings, Inventory};
 
 use super::error::{ApiError, Code};
@@ -47,7 +48,13 @@ async fn load_known(state: &State) -> Result<Known, ApiError> {
     Ok(Known { nodes, instances: instances::count_instances(&conn).await? })
 }
 
-async fn describe(state: &State, known: &Known, name: &ClusterName, cluster: &Cluster) -> ClusterInfo {
+/// Nodes are the operator's matter: others see that a cluster is there, and its domain.
+async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterName, cluster: &Cluster) -> ClusterInfo {
+    if !actor.may(Verb::Look, Place::Platform) {
+        let (name, domain) = (name.to_string(), cluster.domain.clone());
+        return ClusterInfo { name, domain, nodes: Vec::new(), instances: 0 };
+    }
+
     let nodes = cluster.nodes.iter().map(async |(node_name, node)| {
         let node_ref = NodeRef { cluster: name.clone(), node: node_name.clone() };
         let enrolled = known.nodes.get(&node_ref);
@@ -103,15 +110,15 @@ fn layer_services(holdings: Holdings) -> Vec<LayerService> {
     services
 }
 
-async fn describe_all(state: &State) -> Result<Vec<ClusterInfo>, ApiError> {
+async fn describe_all(state: &State, actor: &Actor) -> Result<Vec<ClusterInfo>, ApiError> {
     let (known, clusters) = (load_known(state).await?, state.clusters());
-    Ok(join_all(clusters.clusters.iter().map(|(name, cluster)| describe(state, &known, name, cluster))).await)
+    Ok(join_all(clusters.clusters.iter().map(|(name, cluster)| describe(state, actor, &known, name, cluster))).await)
 }
 
-/// All clusters.
+/// All clusters; their nodes are told to the operator's people alone.
 #[utoipa::path(get, path = "/v1/clusters", tag = "clusters", responses((status = 200, body = Vec<ClusterInfo>)))]
-pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<ClusterInfo>>, ApiError> {
-    Ok(axum::Json(describe_all(&state).await?))
+pub async fn list(Shared(state): Shared<Arc<State>>, actor: Actor) -> Result<axum::Json<Vec<ClusterInfo>>, ApiError> {
+    Ok(axum::Json(describe_all(&state, &actor).await?))
 }
 
 /// One cluster.
@@ -119,20 +126,21 @@ pub async fn list(Shared(state): Shared<Arc<State>>) -> Result<axum::Json<Vec<Cl
     responses((status = 200, body = ClusterInfo), (status = 404, description = "`cluster_not_found`")))]
 pub async fn show(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(name): Path<ClusterName>,
 ) -> Result<axum::Json<ClusterInfo>, ApiError> {
     let clusters = state.clusters();
     let cluster = find(&clusters, &name)?;
-    Ok(axum::Json(describe(&state, &load_known(&state).await?, &name, cluster).await))
+    Ok(axum::Json(describe(&state, &actor, &load_known(&state).await?, &name, cluster).await))
 }
 
 /// How everything is.
 #[utoipa::path(get, path = "/v1/status", tag = "gateway", responses((status = 200, body = Status)))]
 pub async fn status(Shared(state): Shared<Arc<State>>, actor: Actor) -> Result<axum::Json<Status>, ApiError> {
     let (clusters, instances, deploys) = tokio::join!(
-        describe_all(&state),
-        engine::instance_infos(&state, None),
-        engine::list_deploys(&state, Which::Unfinished, DEPLOYS),
+        describe_all(&state, &actor),
+        engine::instance_infos(&state, &actor, None),
+        engine::list_deploys(&state, &actor, Which::Unfinished, DEPLOYS),
     );
     Ok(axum::Json(Status {
         gateway_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,13 +6,14 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use magrathea_core::api::{ConfigEntry, SetConfig};
 use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::people::Verb;
 use serde::Deserialize;
 
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
 use crate::db::config_values;
-use crate::services::apps::find_app;
+use crate::services::access::{Reach, find_app, require};
 use crate::services::config::{ValueName, set_value, unset_value};
 use crate::state::State;
 
@@ -37,11 +38,17 @@ fn check_key(key: &str) -> Result<(), ApiError> {
     responses((status = 200, body = Vec<ConfigEntry>), (status = 404, description = "`app_not_found`")))]
 pub async fn list(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(app): Path<AppName>,
 ) -> Result<axum::Json<Vec<ConfigEntry>>, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find_app(&conn, &app).await?;
-    Ok(axum::Json(config_values::list_values(&conn, app.id).await?))
+    let app = find_app(&conn, &actor, &app, Verb::Look, Reach::Some).await?;
+    let mut values = config_values::list_values(&conn, app.id).await?;
+    values.retain(|value| {
+        let label = value.label.as_ref().and_then(|label| label.parse().ok());
+        require(&actor, &app, Verb::Look, label.as_ref().map_or(Reach::Some, Reach::Label)).is_ok()
+    });
+    Ok(axum::Json(values))
 }
 
 /// Sets a value; the next deploy uses it.

@@ -10,14 +10,17 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use magrathea_core::api::{DeployEvent, DeployInfo, PlanPreview, SourceInfo};
-use magrathea_core::names::{AppName, DeployId};
+use magrathea_core::names::{AppName, DeployId, InstanceId};
+use magrathea_core::people::Verb;
 use serde::Deserialize;
 
 use super::error::{ApiError, Code};
 use super::extract::{Path, Query};
 use crate::actor::Actor;
+use crate::db::apps;
+use crate::doors::{DoorKind, NewDoor};
 use crate::engine::{self, Which};
-use crate::services::apps::find_app;
+use crate::services::access::{Reach, find_app};
 use crate::state::State;
 
 /// A source that stops arriving for so long is given up.
@@ -76,12 +79,13 @@ pub async fn submit(
     responses((status = 200, body = PlanPreview), (status = 422, description = "`manifest_invalid`, …")))]
 pub async fn plan(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(app): Path<AppName>,
     Query(info): Query<SourceInfo>,
     request: Request,
 ) -> Result<axum::Json<PlanPreview>, ApiError> {
     check_type(request.headers())?;
-    Ok(axum::Json(engine::preview(&state, &app, info, source(request)).await?))
+    Ok(axum::Json(engine::preview(&state, &actor, &app, info, source(request)).await?))
 }
 
 /// An app's deploys, newest first.
@@ -89,10 +93,11 @@ pub async fn plan(
     responses((status = 200, body = Vec<DeployInfo>), (status = 404, description = "`app_not_found`")))]
 pub async fn list(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(app): Path<AppName>,
 ) -> Result<axum::Json<Vec<DeployInfo>>, ApiError> {
-    find_app(&state.db.conn().await?, &app).await?;
-    Ok(axum::Json(engine::list_deploys(&state, Which::Of(&app), LISTED).await?))
+    let app = find_app(&state.db.conn().await?, &actor, &app, Verb::Look, Reach::Some).await?;
+    Ok(axum::Json(engine::list_deploys(&state, &actor, Which::Of(app.id), LISTED).await?))
 }
 
 /// One deploy.
@@ -100,9 +105,10 @@ pub async fn list(
     responses((status = 200, body = DeployInfo), (status = 404, description = "`deploy_not_found`")))]
 pub async fn show(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(id): Path<DeployId>,
 ) -> Result<axum::Json<DeployInfo>, ApiError> {
-    Ok(axum::Json(engine::deploy_info(&state, id).await?))
+    Ok(axum::Json(engine::deploy_info(&state, &actor, id, Verb::Look).await?))
 }
 
 /// From where a stream of events goes on.
@@ -121,12 +127,33 @@ pub struct After {
         (status = 404, description = "`deploy_not_found`")))]
 pub async fn events(
     Shared(state): Shared<Arc<State>>,
+    actor: Actor,
     Path(id): Path<DeployId>,
     Query(After { after }): Query<After>,
 ) -> Result<Response, ApiError> {
-    engine::deploy_info(&state, id).await?;
-    let shutdown = state.shutdown.clone().cancelled_owned();
-    let events = engine::follow(Arc::clone(&state), id, after).take_until(shutdown);
+    let info = engine::deploy_info(&state, &actor, id, Verb::Look).await?;
+    let conn = state.db.conn().await?;
+    let app = apps::load_app_of(&conn, InstanceId(info.instance)).await?;
+    drop(conn);
+    let label = info.label.parse().ok();
+    let new = NewDoor {
+        actor: &actor,
+        kind: DoorKind::Events,
+        app: app.as_ref(),
+        label: label.as_ref(),
+        verb: Verb::Look,
+        detail: "",
+    };
+    let door = state.doors.open(&state, new).await?;
+    let (shutdown, revoked) = (state.shutdown.clone(), door.revocation());
+    let over = async move {
+        let _open = door;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = revoked.cancelled() => {}
+        }
+    };
+    let events = engine::follow(Arc::clone(&state), id, after).take_until(Box::pin(over));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(lines(events))).into_response())
 }

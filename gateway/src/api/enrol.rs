@@ -7,6 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use magrathea_core::api::{Enrol, Enrolled, NodeToken, Whoami};
 use magrathea_core::names::{ClusterName, NodeName};
+use magrathea_core::people::{Place, Verb};
 
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
@@ -16,6 +17,7 @@ use crate::actor::Actor;
 use crate::db::nodes;
 use crate::hub::NodeRef;
 use crate::listen::Peer;
+use crate::services::access::require_at;
 use crate::services::nodes::{enrol_node, make_node_token};
 use crate::state::State;
 
@@ -28,6 +30,7 @@ pub async fn token(
     actor: Actor,
     Path((cluster, node)): Path<(ClusterName, NodeName)>,
 ) -> Result<(StatusCode, axum::Json<NodeToken>), ApiError> {
+    require_at(&actor, Verb::Administer, Place::Platform, "the clusters")?;
     if !clusters::find(&state.clusters(), &cluster)?.nodes.contains_key(&node) {
         return Err(ApiError::new(Code::NodeNotFound, format!("the cluster {cluster} has no node {node}")));
     }

@@ -42,6 +42,7 @@ codes! {
     RouteNotFound "route_not_found" NOT_FOUND "The path is not part of the API.",
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The path does not know this method.",
     AppNotFound "app_not_found" NOT_FOUND "There is no app of this name.",
+    OrganisationNotFound "organisation_not_found" NOT_FOUND "There is no organisation of this name.",
     InstanceNotFound "instance_not_found" NOT_FOUND "The app has no instance with this label.",
     ReleaseNotFound "release_not_found" NOT_FOUND "The instance has no such release.",
     DeployNotFound "deploy_not_found" NOT_FOUND "There is no deploy with this id.",

@@ -11,6 +11,7 @@ use crate::config::Init;
 use crate::db::Db;
 use crate::db::people;
 use crate::db::timeline::{self, NewEntry};
+use crate::db::tokens::{NewToken, TokenKind, insert_token};
 use crate::pki::Pki;
 use crate::seal::Seal;
 
@@ -59,7 +60,15 @@ async fn make_admin_token(db: &Db) -> anyhow::Result<String> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
     let admin = people::ensure_admin(&tx).await?;
-    people::insert_token(&tx, admin.person, &new.hash, "init").await?;
+    let row = NewToken {
+        person: admin.person,
+        hash: &new.hash,
+        name: "init",
+        kind: TokenKind::Token,
+        limits: None,
+        days: None,
+    };
+    insert_token(&tx, &row).await?;
     let entry =
         NewEntry { action: "token.created", message: "a token for admin was made by init", ..NewEntry::default() };
     timeline::append(&tx, entry).await?;

@@ -14,11 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::{Store, prepare};
 use crate::config::Serve;
 use crate::db::Db;
+use crate::doors::{self, Doors};
 use crate::engine::{self, Engine};
 use crate::hub::{self, Hub};
 use crate::listen::Listener;
 use crate::pki::Pki;
 use crate::seal::Seal;
+use crate::services::lists::DoorLists;
 use crate::state::State;
 use crate::{api, clusters};
 
@@ -51,6 +53,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);
     tasks.spawn(clusters::watch(options.place.clusters.clone(), sender, shutdown.clone()));
     engine::start(&state);
+    tasks.spawn(doors::watch(Arc::clone(&state)));
     tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
     tasks.spawn(agents.serve(hub::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
 
@@ -82,6 +85,8 @@ pub fn open_state(
         connect,
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
+        doors: Doors::default(),
+        door_lists: DoorLists::default(),
     })
 }
 

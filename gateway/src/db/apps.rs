@@ -1,10 +1,9 @@
 //! Apps.
 
-use magrathea_core::names::{AppId, AppName};
+use magrathea_core::names::{AppId, AppName, InstanceId, OrganisationId};
 use uuid::Uuid;
 
 use super::{Client, DbError, Row};
-use crate::actor::Actor;
 
 /// An app that was not destroyed.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +11,7 @@ pub struct App {
     pub id: AppId,
     pub name: AppName,
     pub organisation: String,
+    pub organisation_id: OrganisationId,
     /// Rises with every change of one of the app's values.
     pub config_version: i64,
     pub created: jiff::Timestamp,
@@ -28,18 +28,18 @@ fn app(row: &Row) -> Result<App, DbError> {
         organisation: row.try_get(2)?,
         config_version: row.try_get(3)?,
         created: row.try_get(4)?,
+        organisation_id: OrganisationId(row.try_get(5)?),
     })
 }
 
-/// Makes an app in the actor's organisation. Violates [`NAME_TAKEN`] when there is one of this name.
-pub async fn insert_app(client: &impl Client, actor: &Actor, name: &AppName) -> Result<App, DbError> {
+/// Makes an app. Violates [`NAME_TAKEN`] when there is one of this name.
+pub async fn insert_app(client: &impl Client, organisation: OrganisationId, name: &AppName) -> Result<App, DbError> {
     let row = client
         .query_one(
-            "INSERT INTO apps (id, organisation, name) SELECT $1, o.id, $2 FROM people p
-             JOIN organisations o ON o.id = p.organisation WHERE p.id = $3
+            "INSERT INTO apps (id, organisation, name) VALUES ($1, $3, $2)
              RETURNING id, name, (SELECT o.name FROM organisations o WHERE o.id = organisation),
-                 config_version, created",
-            &[&Uuid::now_v7(), &name.as_str(), &actor.person.0],
+                 config_version, created, organisation",
+            &[&Uuid::now_v7(), &name.as_str(), &organisation.0],
         )
         .await?;
     app(&row)
@@ -48,9 +48,22 @@ pub async fn insert_app(client: &impl Client, actor: &Actor, name: &AppName) -> 
 pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App>, DbError> {
     let row = client
         .query_opt(
-            "SELECT a.id, a.name, o.name, a.config_version, a.created
+            "SELECT a.id, a.name, o.name, a.config_version, a.created, o.id
              FROM apps a JOIN organisations o ON o.id = a.organisation WHERE a.name = $1 AND a.destroyed IS NULL",
             &[&name.as_str()],
+        )
+        .await?;
+    row.as_ref().map(app).transpose()
+}
+
+/// The app that an instance belongs to, destroyed or not.
+pub async fn load_app_of(client: &impl Client, instance: InstanceId) -> Result<Option<App>, DbError> {
+    let row = client
+        .query_opt(
+            "SELECT a.id, a.name, o.name, a.config_version, a.created, o.id
+             FROM instances i JOIN apps a ON a.id = i.app JOIN organisations o ON o.id = a.organisation
+             WHERE i.id = $1",
+            &[&instance.0],
         )
         .await?;
     row.as_ref().map(app).transpose()
@@ -60,7 +73,7 @@ pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App
 pub async fn list_apps(client: &impl Client) -> Result<Vec<App>, DbError> {
     let rows = client
         .query(
-            "SELECT a.id, a.name, o.name, a.config_version, a.created
+            "SELECT a.id, a.name, o.name, a.config_version, a.created, o.id
              FROM apps a JOIN organisations o ON o.id = a.organisation WHERE a.destroyed IS NULL ORDER BY a.name",
             &[],
         )

@@ -1,7 +1,9 @@
 //! Certificates that operators give for their apps' domains. Keys are sealed.
 
 use magrathea_core::api::CertificateInfo;
+use magrathea_core::names::OrganisationId;
 
+use super::people::OPERATOR;
 use super::{Client, DbError, Row};
 use crate::actor::Actor;
 use crate::seal::Seal;
@@ -31,30 +33,45 @@ pub async fn upsert_certificate(
     client: &impl Client,
     seal: &Seal,
     actor: &Actor,
+    organisation: OrganisationId,
     new: &NewCertificate<'_>,
 ) -> anyhow::Result<CertificateInfo> {
     let sealed = seal.seal(&place(new.name), new.key.as_bytes())?;
     let row = client
         .query_one(
-            "INSERT INTO certificates (name, chain, sealed_key, subjects, expires, person)
-             VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO certificates (name, chain, sealed_key, subjects, expires, person, organisation)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (name) DO UPDATE SET chain = excluded.chain, sealed_key = excluded.sealed_key,
                  subjects = excluded.subjects, expires = excluded.expires, updated = now(), person = excluded.person
              RETURNING name, subjects, expires",
-            &[&new.name, &new.chain, &sealed, &new.subjects, &new.expires, &actor.person.0],
+            &[&new.name, &new.chain, &sealed, &new.subjects, &new.expires, &actor.person.0, &organisation.0],
         )
         .await?;
     Ok(info(&row)?)
 }
 
-pub async fn load_certificate(client: &impl Client, name: &str) -> Result<Option<CertificateInfo>, DbError> {
-    let row = client.query_opt("SELECT name, subjects, expires FROM certificates WHERE name = $1", &[&name]).await?;
-    row.as_ref().map(info).transpose()
+/// A certificate and whose it is.
+pub async fn load_certificate(
+    client: &impl Client,
+    name: &str,
+) -> Result<Option<(CertificateInfo, OrganisationId)>, DbError> {
+    let sql = "SELECT name, subjects, expires, organisation FROM certificates WHERE name = $1";
+    let row = client.query_opt(sql, &[&name]).await?;
+    row.map(|row| Ok((info(&row)?, OrganisationId(row.try_get(3)?)))).transpose()
 }
 
-pub async fn list_certificates(client: &impl Client) -> Result<Vec<CertificateInfo>, DbError> {
-    let rows = client.query("SELECT name, subjects, expires FROM certificates ORDER BY name", &[]).await?;
-    rows.iter().map(info).collect()
+/// All, by name, each with whose it is.
+pub async fn list_certificates(client: &impl Client) -> Result<Vec<(CertificateInfo, OrganisationId)>, DbError> {
+    let sql = "SELECT name, subjects, expires, organisation FROM certificates ORDER BY name";
+    let rows = client.query(sql, &[]).await?;
+    rows.iter().map(|row| Ok((info(row)?, OrganisationId(row.try_get(3)?)))).collect()
+}
+
+/// Whether an organisation's apps may use a certificate: its own, or one of the operator's.
+pub async fn may_use(client: &impl Client, name: &str, organisation: OrganisationId) -> Result<bool, DbError> {
+    let sql = "SELECT FROM certificates c JOIN organisations o ON o.id = c.organisation
+               WHERE c.name = $1 AND (o.id = $2 OR o.name = $3)";
+    Ok(client.query_opt(sql, &[&name, &organisation.0, &OPERATOR]).await?.is_some())
 }
 
 /// The chain followed by the key, as a router wants it in one file.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, LabelName};
+use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, LabelName, OrganisationId};
+use magrathea_core::people::Place;
 use uuid::Uuid;
 
 use super::{Client, DbError, Row};
@@ -15,6 +16,7 @@ pub struct Instance {
     pub id: InstanceId,
     pub app: AppId,
     pub app_name: AppName,
+    pub organisation: OrganisationId,
     pub label: LabelName,
     pub cluster: ClusterName,
     /// Its own user and group id on every node.
@@ -22,7 +24,7 @@ pub struct Instance {
     pub created: jiff::Timestamp,
 }
 
-const SELECT: &str = "SELECT i.id, i.app, a.name, i.label, i.cluster, i.uid, i.created
+const SELECT: &str = "SELECT i.id, i.app, a.name, i.label, i.cluster, i.uid, i.created, a.organisation
      FROM instances i JOIN apps a ON a.id = i.app WHERE i.destroyed IS NULL";
 
 fn instance(row: &Row) -> Result<Instance, DbError> {
@@ -35,7 +37,15 @@ fn instance(row: &Row) -> Result<Instance, DbError> {
         cluster: cluster.parse().map_err(|e| DbError::value("instances.cluster", e))?,
         uid: row.try_get::<_, i32>(5)?.try_into().map_err(|e| DbError::value("instances.uid", e))?,
         created: row.try_get(6)?,
+        organisation: OrganisationId(row.try_get(7)?),
     })
+}
+
+impl Instance {
+    /// What acts on it are about.
+    pub fn place(&self) -> Place<'_> {
+        Place::Label { organisation: self.organisation, app: self.app, label: &self.label }
+    }
 }
 
 /// The instance of an app's label on a cluster; makes it, with a user id of its own, when there is none.

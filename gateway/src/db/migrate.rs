@@ -17,10 +17,12 @@ macro_rules! migrations {
     };
 }
 
-/// In the order of application. 0xxx: the foundation; 1xxx: deploys, releases and plans.
+/// In the order of application. 0xxx: the foundation; 1xxx: deploys, releases and plans; 2xxx: people and
+/// the doors they use.
 const MIGRATIONS: &[Migration] = migrations! {
     "0001_foundation",
     "1000_releases",
+    "2000_people",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -6,12 +6,15 @@ pub mod certificates;
 pub mod config_values;
 pub mod deploys;
 pub mod instances;
+pub mod lists;
 mod migrate;
 pub mod nodes;
+pub mod organisations;
 pub mod people;
 pub mod plans;
 pub mod releases;
 pub mod timeline;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

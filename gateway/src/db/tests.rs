@@ -1,11 +1,12 @@
 //! Every query on a real PostgreSQL.
 
 use magrathea_core::names::{AppName, ClusterName, LabelName};
+use magrathea_core::people::Access;
 
 use super::config_values::ValueKey;
 use super::timeline::NewEntry;
 use super::*;
-use crate::actor::Actor;
+use crate::actor::{Actor, Credential};
 use crate::hub::NodeRef;
 use crate::seal::Seal;
 use crate::testing;
@@ -63,13 +64,24 @@ async fn a_token_tells_whose_it_is_until_it_expires() {
     let conn = db.conn().await.unwrap();
     let actor = admin(&conn).await;
     assert_eq!(admin(&conn).await, actor, "made once");
-    people::insert_token(&conn, actor.person, &[7; 32], "laptop").await.unwrap();
-    assert_eq!(people::load_actor(&conn, &[7; 32]).await.unwrap(), Some(actor));
+    let new = tokens::NewToken {
+        person: actor.person,
+        hash: &[7; 32],
+        name: "laptop",
+        kind: tokens::TokenKind::Token,
+        limits: None,
+        days: None,
+    };
+    let id = tokens::insert_token(&conn, &new).await.unwrap();
+    let expected = Actor { credential: Credential::Token(id), ..actor };
+    assert_eq!(people::load_actor(&conn, &[7; 32]).await.unwrap(), Some(expected.clone()));
+    assert_eq!(people::reload_actor(&conn, &expected).await.unwrap(), Some(expected.clone()));
     assert_eq!(people::load_actor(&conn, &[8; 32]).await.unwrap(), None);
     let used = conn.query_one("SELECT last_used IS NOT NULL FROM tokens", &[]).await.unwrap();
     assert!(used.try_get::<_, bool>(0).unwrap());
     conn.execute("UPDATE tokens SET expires = now() - interval '1 second'", &[]).await.unwrap();
     assert_eq!(people::load_actor(&conn, &[7; 32]).await.unwrap(), None);
+    assert_eq!(people::reload_actor(&conn, &expected).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -77,14 +89,14 @@ async fn an_app_name_is_taken_until_the_app_is_destroyed() {
     let db = testing::db().await;
     let conn = db.conn().await.unwrap();
     let actor = admin(&conn).await;
-    let first = apps::insert_app(&conn, &actor, &app_name()).await.unwrap();
+    let first = apps::insert_app(&conn, actor.organisation, &app_name()).await.unwrap();
     assert_eq!(first.organisation, "operator");
-    let error = apps::insert_app(&conn, &actor, &app_name()).await.unwrap_err();
+    let error = apps::insert_app(&conn, actor.organisation, &app_name()).await.unwrap_err();
     assert!(error.violates(apps::NAME_TAKEN));
     assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap(), Some(first.clone()));
     apps::destroy_app(&conn, first.id).await.unwrap();
     assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap(), None);
-    let second = apps::insert_app(&conn, &actor, &app_name()).await.unwrap();
+    let second = apps::insert_app(&conn, actor.organisation, &app_name()).await.unwrap();
     assert_ne!(first.id, second.id);
     assert_eq!(apps::list_apps(&conn).await.unwrap(), [second]);
 }
@@ -93,7 +105,7 @@ async fn an_app_name_is_taken_until_the_app_is_destroyed() {
 async fn an_instance_keeps_its_ids_and_never_shares_them() {
     let db = testing::db().await;
     let conn = db.conn().await.unwrap();
-    let app = apps::insert_app(&conn, &admin(&conn).await, &app_name()).await.unwrap();
+    let app = apps::insert_app(&conn, admin(&conn).await.organisation, &app_name()).await.unwrap();
     let ensure = async |text| instances::ensure_instance(&conn, app.id, &label(text), &cluster()).await.unwrap();
     let one = ensure("default").await;
     assert_eq!(ensure("default").await, one);
@@ -118,7 +130,7 @@ async fn an_instance_keeps_its_ids_and_never_shares_them() {
 async fn an_instance_secret_is_made_once() {
     let db = testing::db().await;
     let conn = db.conn().await.unwrap();
-    let app = apps::insert_app(&conn, &admin(&conn).await, &app_name()).await.unwrap();
+    let app = apps::insert_app(&conn, admin(&conn).await.organisation, &app_name()).await.unwrap();
     let id = instances::ensure_instance(&conn, app.id, &label("default"), &cluster()).await.unwrap().id;
     let ensure = async |value: &str| {
         instances::ensure_secret(&conn, &seal(), id, "DB_PASSWORD", || value.to_owned()).await.unwrap()
@@ -141,7 +153,7 @@ async fn a_label_sees_its_own_value_before_the_apps() {
     let db = testing::db().await;
     let mut conn = db.conn().await.unwrap();
     let actor = admin(&conn).await;
-    let app = apps::insert_app(&conn, &actor, &app_name()).await.unwrap().id;
+    let app = apps::insert_app(&conn, actor.organisation, &app_name()).await.unwrap().id;
     let staging = label("staging");
     let tx = conn.transaction().await.unwrap();
     for (of, key, value) in
@@ -203,7 +215,7 @@ async fn a_certificate_is_replaced_and_its_key_is_sealed() {
     for key in ["KEY1\n", "KEY2\n"] {
         let expires = jiff::Timestamp::from_second(2_000_000_000).unwrap();
         let new = certificates::NewCertificate { name: "blog", chain: "CHAIN\n", key, subjects: &subjects, expires };
-        let info = certificates::upsert_certificate(&conn, &seal(), &actor, &new).await.unwrap();
+        let info = certificates::upsert_certificate(&conn, &seal(), &actor, actor.organisation, &new).await.unwrap();
         assert_eq!((info.subjects.as_slice(), info.expires), (subjects.as_slice(), expires));
     }
     let pem = certificates::load_certificate_pem(&conn, &seal(), "blog").await.unwrap();
@@ -224,10 +236,12 @@ async fn the_timeline_is_append_only() {
         let entry = NewEntry { actor, action: "test", app, message, ..NewEntry::default() };
         timeline::append(&conn, entry).await.unwrap();
     }
-    let all = timeline::list(&conn, None, 10).await.unwrap();
+    let all = timeline::list(&conn, &actor.access, None, 10).await.unwrap();
+    let nothing = Access::default();
+    assert!(timeline::list(&conn, &nothing, None, 10).await.unwrap().is_empty());
     let lines: Vec<_> = all.iter().map(|e| (e.actor.as_str(), e.message.as_str())).collect();
     assert_eq!(lines, [("gateway", "two"), ("admin", "one")]);
-    assert_eq!(timeline::list(&conn, Some(&app_name()), 10).await.unwrap().len(), 1);
+    assert_eq!(timeline::list(&conn, &actor.access, Some(&app_name()), 10).await.unwrap().len(), 1);
     for sql in ["UPDATE timeline SET message = ''", "DELETE FROM timeline", "TRUNCATE timeline"] {
         assert!(conn.batch_execute(sql).await.is_err(), "{sql}");
     }

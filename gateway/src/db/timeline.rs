@@ -1,7 +1,9 @@
 //! The timeline: who did what, when, and how it went. Append-only; the database itself refuses a change.
 
 use magrathea_core::api::TimelineEntry;
-use magrathea_core::names::AppName;
+use magrathea_core::names::{AppName, OrganisationId};
+use magrathea_core::people::{Access, Grant, Scope, Verb};
+use uuid::Uuid;
 
 use super::{Client, DbError};
 use crate::actor::{Actor, GATEWAY};
@@ -16,29 +18,91 @@ pub struct NewEntry<'a> {
     pub app: Option<&'a str>,
     pub label: Option<&'a str>,
     pub cluster: Option<&'a str>,
+    /// Whose it is; the app's organisation, or the actor's own, when absent.
+    pub organisation: Option<OrganisationId>,
     pub message: &'a str,
 }
 
 pub async fn append(client: &impl Client, entry: NewEntry<'_>) -> Result<(), DbError> {
     let person = entry.actor.map(|actor| actor.person.0);
     let name = entry.actor.map_or(GATEWAY, |actor| actor.name.as_str());
+    let organisation = entry.organisation.or(entry.actor.map(|actor| actor.organisation)).map(|id| id.0);
+    let address = entry.actor.and_then(|actor| actor.address).map(|address| address.to_string());
     client
         .execute(
-            "INSERT INTO timeline (person, actor, action, app, label, cluster, message)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            &[&person, &name, &entry.action, &entry.app, &entry.label, &entry.cluster, &entry.message],
+            "WITH of AS (SELECT id, organisation FROM apps WHERE name = $4
+                         ORDER BY destroyed IS NULL DESC, destroyed DESC LIMIT 1)
+             INSERT INTO timeline (person, actor, action, app, label, cluster, message, address, organisation, app_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, COALESCE((SELECT organisation FROM of), $9), (SELECT id FROM of))",
+            &[
+                &person,
+                &name,
+                &entry.action,
+                &entry.app,
+                &entry.label,
+                &entry.cluster,
+                &entry.message,
+                &address,
+                &organisation,
+            ],
         )
         .await?;
     Ok(())
 }
 
-/// The last lines, newest first; of one app when given.
-pub async fn list(client: &impl Client, app: Option<&AppName>, limit: u16) -> Result<Vec<TimelineEntry>, DbError> {
+/// What somebody may see of the timeline.
+#[derive(Debug, Default)]
+struct Visible {
+    everything: bool,
+    organisations: Vec<Uuid>,
+    apps: Vec<Uuid>,
+    /// `APP/LABEL`.
+    labels: Vec<String>,
+}
+
+impl Visible {
+    fn of(grants: &[Grant]) -> Self {
+        let mut visible = Visible::default();
+        for grant in grants.iter().filter(|grant| grant.role.may(Verb::Look)) {
+            match &grant.scope {
+                Scope::Platform => visible.everything = true,
+                Scope::Organisation(id) => visible.organisations.push(id.0),
+                Scope::App(id) => visible.apps.push(id.0),
+                Scope::Label(id, label) => visible.labels.push(format!("{id}/{label}")),
+            }
+        }
+        visible
+    }
+}
+
+/// The last lines that somebody may see, newest first; of one app when given.
+pub async fn list(
+    client: &impl Client,
+    access: &Access,
+    app: Option<&AppName>,
+    limit: u16,
+) -> Result<Vec<TimelineEntry>, DbError> {
+    let own = Visible::of(&access.grants);
+    let limits = access.limits.as_ref().map_or(Visible { everything: true, ..Visible::default() }, |l| Visible::of(l));
     let rows = client
         .query(
-            "SELECT id, at, actor, action, app, label, cluster, message FROM timeline
-             WHERE $1::text IS NULL OR app = $1 ORDER BY id DESC LIMIT $2",
-            &[&app.map(AppName::as_str), &i64::from(limit)],
+            "SELECT id, at, actor, action, app, label, cluster, message, address FROM timeline
+             WHERE ($1::text IS NULL OR app = $1)
+                 AND ($3 OR organisation = ANY($4) OR app_id = ANY($5) OR app_id || '/' || label = ANY($6))
+                 AND ($7 OR organisation = ANY($8) OR app_id = ANY($9) OR app_id || '/' || label = ANY($10))
+             ORDER BY id DESC LIMIT $2",
+            &[
+                &app.map(AppName::as_str),
+                &i64::from(limit),
+                &own.everything,
+                &own.organisations,
+                &own.apps,
+                &own.labels,
+                &limits.everything,
+                &limits.organisations,
+                &limits.apps,
+                &limits.labels,
+            ],
         )
         .await?;
     rows.iter()
@@ -52,6 +116,7 @@ pub async fn list(client: &impl Client, app: Option<&AppName>, limit: u16) -> Re
                 label: row.try_get(5)?,
                 cluster: row.try_get(6)?,
                 message: row.try_get(7)?,
+                address: row.try_get(8)?,
             })
         })
         .collect()

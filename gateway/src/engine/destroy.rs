@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::names::LabelName;
 use magrathea_core::plan::Resource;
 use magrathea_core::wire::DataFate;
 
@@ -12,22 +12,19 @@ use super::layout::Site;
 use super::submit::{into_api, locked};
 use super::{history, sweep};
 use crate::actor::Actor;
-use crate::api::error::{ApiError, Code};
+use crate::api::error::ApiError;
+use crate::db::apps::App;
 use crate::db::instances::Instance;
 use crate::db::{DbError, apps, deploys, instances, plans, releases, timeline};
+use crate::services::access::no_instance;
 use crate::state::State;
 
 /// Takes an app's label away, on every cluster it lives on, with its data.
-pub async fn destroy_instance(
-    state: &Arc<State>,
-    actor: &Actor,
-    name: &AppName,
-    label: &LabelName,
-) -> Result<(), ApiError> {
-    let mut of_label = list(state, name).await?;
+pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, label: &LabelName) -> Result<(), ApiError> {
+    let mut of_label = instances::list_app_instances(&state.db.conn().await?, app.id).await?;
     of_label.retain(|instance| instance.label == *label);
     if of_label.is_empty() {
-        return Err(ApiError::new(Code::InstanceNotFound, format!("app {name} has no instance {label}")));
+        return Err(no_instance(&app.name, label));
     }
     for instance in of_label {
         destroy(state, actor, instance).await?;
@@ -36,12 +33,12 @@ pub async fn destroy_instance(
 }
 
 /// Takes an app away with all its instances and their data.
-pub async fn destroy_app(state: &Arc<State>, actor: &Actor, name: &AppName) -> Result<(), ApiError> {
-    for instance in list(state, name).await? {
+pub async fn destroy_app(state: &Arc<State>, actor: &Actor, app: &App) -> Result<(), ApiError> {
+    for instance in instances::list_app_instances(&state.db.conn().await?, app.id).await? {
         destroy(state, actor, instance).await?;
     }
+    let name = &app.name;
     let mut conn = state.db.conn().await?;
-    let app = apps::load_app(&conn, name).await?.ok_or_else(|| not_found(name))?;
     let tx = conn.transaction().await.map_err(DbError::from)?;
     apps::destroy_app(&tx, app.id).await?;
     let message = format!("app {name} was destroyed");
@@ -54,16 +51,6 @@ pub async fn destroy_app(state: &Arc<State>, actor: &Actor, name: &AppName) -> R
     };
     timeline::append(&tx, entry).await?;
     Ok(tx.commit().await.map_err(DbError::from)?)
-}
-
-fn not_found(name: &AppName) -> ApiError {
-    ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
-}
-
-async fn list(state: &State, name: &AppName) -> Result<Vec<Instance>, ApiError> {
-    let conn = state.db.conn().await?;
-    let app = apps::load_app(&conn, name).await?.ok_or_else(|| not_found(name))?;
-    Ok(instances::list_app_instances(&conn, app.id).await?)
 }
 
 async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Result<(), ApiError> {
@@ -91,6 +78,7 @@ async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Resul
         label: Some(instance.label.as_str()),
         cluster: Some(instance.cluster.as_str()),
         message: &message,
+        ..Default::default()
     };
     timeline::append(&tx, entry).await?;
     tx.commit().await.map_err(DbError::from)?;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_buildpacks::plan_build;
 use magrathea_core::api::{PlanPreview, PlannedValue, SourceInfo};
-use magrathea_core::names::{AppId, AppName, InstanceId};
+use magrathea_core::names::{AppId, AppName, InstanceId, OrganisationId};
+use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, Spec, diff_plans};
 use uuid::Uuid;
 
@@ -14,22 +15,33 @@ use super::failure::Failure;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
 use super::secrets::name_secrets;
 use super::submit::{Chosen, choose, into_api};
+use crate::actor::Actor;
 use crate::api::error::ApiError;
+use crate::db::apps::App;
 use crate::db::instances::Instance;
 use crate::db::{apps, instances, plans, releases};
+use crate::services::access::{Reach, require, sees};
 use crate::state::State;
 
 pub async fn preview<E: std::fmt::Display>(
     state: &Arc<State>,
+    actor: &Actor,
     name: &AppName,
     info: SourceInfo,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<PlanPreview, ApiError> {
+    let known = apps::load_app(&state.db.conn().await?, name).await?.filter(|app| sees(actor, app));
+    if let Some(app) = &known {
+        require(actor, app, Verb::Look, Reach::Some)?;
+    }
     let chosen = choose(state, name, &info, body).await?;
-    draw(state, name, chosen).await.map_err(into_api)
+    if let Some(app) = &known {
+        require(actor, app, Verb::Look, Reach::Label(&chosen.resolved.label))?;
+    }
+    draw(state, known, name, chosen).await.map_err(into_api)
 }
 
-async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<PlanPreview, Failure> {
+async fn draw(state: &Arc<State>, app: Option<App>, name: &AppName, chosen: Chosen) -> Result<PlanPreview, Failure> {
     let Chosen { source, resolved, cluster, mut warnings } = chosen;
     let recipe = plan_build(&source.tree, &resolved.sections).map_err(|error| {
         let mut failure = Failure::new("build_failed", error.message);
@@ -39,15 +51,16 @@ async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<Plan
     warnings.extend(recipe.warnings.iter().cloned());
     let resolved = settle(resolved, &recipe);
     let conn = state.db.conn().await?;
-    let known = match apps::load_app(&conn, name).await? {
+    let known = match app {
         None => None,
         Some(app) => instances::list_app_instances(&conn, app.id)
             .await?
             .into_iter()
             .find(|instance| instance.label == resolved.label && instance.cluster == cluster)
-            .or_else(|| Some(unborn(app.id, name, &resolved.label, &cluster))),
+            .or_else(|| Some(unborn((app.organisation_id, app.id), name, &resolved.label, &cluster))),
     };
-    let instance = known.unwrap_or_else(|| unborn(AppId(Uuid::nil()), name, &resolved.label, &cluster));
+    let instance = known
+        .unwrap_or_else(|| unborn((OrganisationId(Uuid::nil()), AppId(Uuid::nil())), name, &resolved.label, &cluster));
     let old = plans::load_serving_plan(&conn, instance.id).await?;
     let number = releases::next_number(&conn, instance.id).await?;
     let generation = plans::next_generation(&conn, instance.id).await?;
@@ -94,7 +107,7 @@ async fn draw(state: &Arc<State>, name: &AppName, chosen: Chosen) -> Result<Plan
 
 /// An instance that its first deploy would make; its ids are examples.
 fn unborn(
-    app: AppId,
+    (organisation, app): (OrganisationId, AppId),
     name: &AppName,
     label: &magrathea_core::names::LabelName,
     cluster: &magrathea_core::names::ClusterName,
@@ -103,6 +116,7 @@ fn unborn(
         id: InstanceId(Uuid::nil()),
         app,
         app_name: name.clone(),
+        organisation,
         label: label.clone(),
         cluster: cluster.clone(),
         uid: 200_000,

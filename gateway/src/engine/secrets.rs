@@ -58,7 +58,10 @@ pub async fn load_secrets(
             };
             Some(instances::update_secret(&conn, &state.seal, instance.id, &key, issue).await?)
         }
-        Tls::Certificate(name) => certificates::load_certificate_pem(&conn, &state.seal, name).await?,
+        Tls::Certificate(name) if certificates::may_use(&conn, name, instance.organisation).await? => {
+            certificates::load_certificate_pem(&conn, &state.seal, name).await?
+        }
+        Tls::Certificate(_) => None,
     };
     let mut certificates = Vec::new();
     if let Some(pem) = pem {
@@ -80,7 +83,7 @@ pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Se
     let has_certificate = match &sections.routing.tls {
         Tls::Off => false,
         Tls::Auto => true,
-        Tls::Certificate(name) => certificates::load_certificate(&conn, name).await?.is_some(),
+        Tls::Certificate(name) => certificates::may_use(&conn, name, instance.organisation).await?,
     };
     if has_certificate {
         secrets.certificates.push(CERTIFICATE.to_owned());

@@ -8,6 +8,7 @@ use futures_util::Stream;
 use magrathea_core::api::{DeployInfo, DeployStatus, Phase, SourceInfo};
 use magrathea_core::manifest::{self, DEFAULT_LABEL, Manifest, Resolved};
 use magrathea_core::names::{AppName, ClusterName, DeployId, LabelName};
+use magrathea_core::people::Verb;
 use uuid::Uuid;
 
 use super::events::Recorder;
@@ -18,9 +19,10 @@ use super::lease;
 use super::pipeline::{self, Attempt, Job};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::apps::App;
 use crate::db::deploys::{self, Deploy, NewDeploy};
-use crate::db::{DbError, apps, instances, timeline};
+use crate::db::{apps, instances, timeline};
+use crate::services::access::{Reach, no_app, require, sees};
+use crate::services::apps::{check_may_create, ensure_app};
 use crate::state::State;
 
 /// How often a waiting deploy asks whether it may run.
@@ -49,16 +51,22 @@ pub async fn submit<E: std::fmt::Display>(
         return Err(ApiError::new(Code::ShuttingDown, "the gateway is about to end; try again soon"));
     }
     let began = Instant::now();
-    let known = apps::load_app(&state.db.conn().await?, name).await?;
-    if known.is_none() && !info.create {
-        return Err(ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
-            .with_hint(format!("make it with `td app create {name}`, or deploy with --create")));
+    // Before a large source is taken in; the label is known only after it.
+    let known = apps::load_app(&state.db.conn().await?, name).await?.filter(|app| sees(actor, app));
+    match &known {
+        Some(app) => require(actor, app, Verb::Deploy, Reach::Some)?,
+        None if info.create => check_may_create(actor, actor.organisation)?,
+        None => {
+            return Err(no_app(name).with_hint(format!("make it with `td app create {name}`, or deploy with --create")));
+        }
     }
     let chosen = choose(state, name, &info, body).await?;
+    let label = &chosen.resolved.label;
     let (app, made) = match known {
         Some(app) => (app, None),
-        None => (create_app(state, actor, name).await?, Some(name)),
+        None => (ensure_app(&state.db, actor, name).await?, Some(name)),
     };
+    require(actor, &app, Verb::Deploy, Reach::Label(label))?;
     if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
         return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
     }
@@ -162,32 +170,6 @@ fn choose_cluster(state: &State, resolved: &Resolved) -> Result<ClusterName, Api
     }
 }
 
-async fn create_app(state: &State, actor: &Actor, name: &AppName) -> Result<App, ApiError> {
-    let mut conn = state.db.conn().await?;
-    let tx = conn.transaction().await.map_err(DbError::from)?;
-    let app = match apps::insert_app(&tx, actor, name).await {
-        Ok(app) => app,
-        // Somebody else was faster; theirs is as good.
-        Err(error) if error.violates(apps::NAME_TAKEN) => {
-            drop(tx);
-            let app = apps::load_app(&conn, name).await?;
-            return app.ok_or_else(|| ApiError::new(Code::AppNotFound, format!("there is no app {name}")));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let message = format!("app {name} was made by its first deploy");
-    let entry = timeline::NewEntry {
-        actor: Some(actor),
-        action: "app.created",
-        app: Some(name.as_str()),
-        message: &message,
-        ..Default::default()
-    };
-    timeline::append(&tx, entry).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(app)
-}
-
 /// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of.
 async fn record(
     state: &Arc<State>,
@@ -241,6 +223,7 @@ async fn record(
         label: Some(instance.label.as_str()),
         cluster: Some(instance.cluster.as_str()),
         message: &message,
+        ..Default::default()
     };
     timeline::append(&conn, entry).await?;
     Ok((deploy, true))

@@ -1,11 +1,13 @@
 //! What the API tells about deploys and instances.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use magrathea_core::api::{DeployInfo, InstanceInfo};
-use magrathea_core::names::{AppName, DeployId, Layer};
+use magrathea_core::names::{AppId, DeployId, InstanceId, LabelName, Layer};
+use magrathea_core::people::Verb;
 use magrathea_core::wire::{ReadServing, Serving};
 
 use super::apply::nodes_of;
@@ -13,7 +15,8 @@ use super::layout::{Site, urls_of};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
-use crate::db::{apps, deploys, instances, releases, timeline};
+use crate::db::{Client, apps, deploys, instances, releases, timeline};
+use crate::services::access::{Reach, require};
 use crate::state::State;
 
 /// How long a router may take to say what it serves.
@@ -23,9 +26,9 @@ const AT_ONCE: usize = 16;
 
 /// Which deploys are asked for.
 #[derive(Debug, Clone, Copy)]
-pub enum Which<'a> {
+pub enum Which {
     /// An app's.
-    Of(&'a AppName),
+    Of(AppId),
     /// All that are not over.
     Unfinished,
 }
@@ -34,29 +37,38 @@ fn not_found(id: DeployId) -> ApiError {
     ApiError::new(Code::DeployNotFound, format!("there is no deploy {id}"))
 }
 
-/// One deploy.
-pub async fn deploy_info(state: &Arc<State>, id: DeployId) -> Result<DeployInfo, ApiError> {
-    let deploy = deploys::load_deploy(&state.db.conn().await?, id).await?;
-    Ok(deploy.ok_or_else(|| not_found(id))?.info)
+/// One deploy, when the actor may do this with its label. One that they may not see does not exist.
+pub async fn deploy_info(state: &Arc<State>, actor: &Actor, id: DeployId, verb: Verb) -> Result<DeployInfo, ApiError> {
+    let conn = state.db.conn().await?;
+    let info = deploys::load_deploy(&conn, id).await?.ok_or_else(|| not_found(id))?.info;
+    let app = apps::load_app_of(&conn, InstanceId(info.instance)).await?.ok_or_else(|| not_found(id))?;
+    let label: LabelName = info.label.parse().map_err(|_| not_found(id))?;
+    require(actor, &app, Verb::Look, Reach::Label(&label)).map_err(|_| not_found(id))?;
+    require(actor, &app, verb, Reach::Label(&label))?;
+    Ok(info)
 }
 
-/// Deploys, the newest first.
-pub async fn list_deploys(state: &Arc<State>, which: Which<'_>, limit: u32) -> Result<Vec<DeployInfo>, ApiError> {
+/// The deploys that somebody may see, the newest first.
+pub async fn list_deploys(
+    state: &Arc<State>,
+    actor: &Actor,
+    which: Which,
+    limit: u32,
+) -> Result<Vec<DeployInfo>, ApiError> {
     let conn = state.db.conn().await?;
     let listed = match which {
         Which::Unfinished => deploys::list_unfinished(&conn, limit.into()).await?,
-        Which::Of(name) => match apps::load_app(&conn, name).await? {
-            Some(app) => deploys::list_of_app(&conn, app.id, limit.into()).await?,
-            None => return Err(ApiError::new(Code::AppNotFound, format!("there is no app {name}"))),
-        },
+        Which::Of(app) => deploys::list_of_app(&conn, app, limit.into()).await?,
     };
-    Ok(listed.into_iter().map(|deploy| deploy.info).collect())
+    let visible = visible_instances(&conn, actor, None).await?;
+    let visible: BTreeSet<_> = visible.into_iter().map(|instance| instance.id.0).collect();
+    Ok(listed.into_iter().map(|deploy| deploy.info).filter(|info| visible.contains(&info.instance)).collect())
 }
 
 /// Stops a deploy before its cut-over.
 pub async fn cancel(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<DeployInfo, ApiError> {
+    let info = deploy_info(state, actor, id, Verb::Deploy).await?;
     let conn = state.db.conn().await?;
-    let deploy = deploys::load_deploy(&conn, id).await?.ok_or_else(|| not_found(id))?;
     if !deploys::request_cancel(&conn, id, &actor.name).await? {
         return Err(ApiError::new(Code::NotCancellable, "the deploy is over, or past the cut-over")
             .with_hint("deploy the earlier version again to go back"));
@@ -65,28 +77,34 @@ pub async fn cancel(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<D
     let entry = timeline::NewEntry {
         actor: Some(actor),
         action: "deploy.cancel",
-        app: Some(&deploy.info.app),
-        label: Some(&deploy.info.label),
-        cluster: Some(&deploy.info.cluster),
+        app: Some(&info.app),
+        label: Some(&info.label),
+        cluster: Some(&info.cluster),
         message: &message,
+        ..Default::default()
     };
     timeline::append(&conn, entry).await?;
     drop(conn);
     state.engine.stop(id);
-    deploy_info(state, id).await
+    deploy_info(state, actor, id, Verb::Look).await
 }
 
-/// The instances of an app, or all, with what serves read back from their routers.
-pub async fn instance_infos(state: &Arc<State>, app: Option<&AppName>) -> Result<Vec<InstanceInfo>, ApiError> {
-    let conn = state.db.conn().await?;
-    let listed = match app {
-        None => instances::list_instances(&conn).await?,
-        Some(name) => match apps::load_app(&conn, name).await? {
-            Some(app) => instances::list_app_instances(&conn, app.id).await?,
-            None => return Err(ApiError::new(Code::AppNotFound, format!("there is no app {name}"))),
-        },
+async fn visible_instances(conn: &impl Client, actor: &Actor, app: Option<AppId>) -> Result<Vec<Instance>, ApiError> {
+    let mut listed = match app {
+        None => instances::list_instances(conn).await?,
+        Some(app) => instances::list_app_instances(conn, app).await?,
     };
-    drop(conn);
+    listed.retain(|instance| actor.may(Verb::Look, instance.place()));
+    Ok(listed)
+}
+
+/// The instances that somebody may see, of an app or all, with what serves read back from their routers.
+pub async fn instance_infos(
+    state: &Arc<State>,
+    actor: &Actor,
+    app: Option<AppId>,
+) -> Result<Vec<InstanceInfo>, ApiError> {
+    let listed = visible_instances(&state.db.conn().await?, actor, app).await?;
     stream::iter(listed).map(|instance| info(state, instance)).buffered(AT_ONCE).try_collect().await
 }
 

@@ -237,7 +237,7 @@ async fn an_observation_is_acknowledged_and_stored_once() {
     let gateway = testing::gateway().await;
     let state = gateway.state();
     let conn = state.db.conn().await.unwrap();
-    let app = apps::insert_app(&conn, &gateway.inner.admin, &"blog".parse().unwrap()).await.unwrap();
+    let app = apps::insert_app(&conn, gateway.inner.admin.organisation, &"blog".parse().unwrap()).await.unwrap();
     let (label, cluster) = ("default".parse().unwrap(), node().cluster);
     let instance = instances::ensure_instance(&conn, app.id, &label, &cluster).await.unwrap();
     let mut agent = Agent::connect(&gateway, &enrol(&gateway, &node()).await).await;
@@ -251,7 +251,7 @@ async fn an_observation_is_acknowledged_and_stored_once() {
         agent.send(AgentFrame::Observation { sequence: 1, observation }).await;
         assert_eq!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1 }));
     }
-    let lines = timeline::list(&conn, Some(&app.name), 10).await.unwrap();
+    let lines = timeline::list(&conn, &gateway.inner.admin.access, Some(&app.name), 10).await.unwrap();
     assert_eq!(lines.len(), 1);
     assert_eq!(
         lines[0].message,
@@ -322,7 +322,8 @@ async fn a_node_renews_its_certificate_until_it_is_removed_or_enrolled_anew() {
     for certificate in [&old, &new] {
         Agent::connect(&gateway, certificate).await;
     }
-    let lines = timeline::list(&gateway.state().db.conn().await.unwrap(), None, 10).await.unwrap();
+    let lines =
+        timeline::list(&gateway.state().db.conn().await.unwrap(), &gateway.inner.admin.access, None, 10).await.unwrap();
     assert_eq!(lines[0].action, "node.renewed");
 
     let clusters = gateway.inner.clusters.borrow().clone();

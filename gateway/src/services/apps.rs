@@ -1,29 +1,29 @@
 //! Apps.
 
-use magrathea_core::names::AppName;
+use magrathea_core::names::{AppName, OrganisationId};
+use magrathea_core::people::{Place, Verb};
 
+use super::access::{no_app, require_at, sees};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
+use crate::db::Db;
 use crate::db::apps::{self, App};
 use crate::db::timeline::{self, NewEntry};
-use crate::db::{Client, Db};
 
-/// The app, or the error that there is none.
-pub async fn find_app(client: &impl Client, name: &AppName) -> Result<App, ApiError> {
-    apps::load_app(client, name).await?.ok_or_else(|| {
-        ApiError::new(Code::AppNotFound, format!("there is no app {name}"))
-            .with_hint(format!("td app create {name} makes it, td app list lists all"))
-    })
+/// Refuses those who may not make apps for an organisation.
+pub fn check_may_create(actor: &Actor, organisation: OrganisationId) -> Result<(), ApiError> {
+    require_at(actor, Verb::Deploy, Place::Organisation(organisation), "new apps of this organisation")
 }
 
-/// Makes an app in the actor's organisation.
-pub async fn create_app(db: &Db, actor: &Actor, name: &AppName) -> Result<App, ApiError> {
+/// Makes an app. Names are the gateway's, not an organisation's: they are parts of host names.
+pub async fn create_app(db: &Db, actor: &Actor, organisation: OrganisationId, name: &AppName) -> Result<App, ApiError> {
+    check_may_create(actor, organisation)?;
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    let app = match apps::insert_app(&tx, actor, name).await {
+    let app = match apps::insert_app(&tx, organisation, name).await {
         Ok(app) => app,
         Err(error) if error.violates(apps::NAME_TAKEN) => {
-            return Err(ApiError::new(Code::NameTaken, format!("there is an app {name} already")));
+            return Err(ApiError::new(Code::NameTaken, format!("the name {name} is taken; choose another")));
         }
         Err(error) => return Err(error.into()),
     };
@@ -33,4 +33,15 @@ pub async fn create_app(db: &Db, actor: &Actor, name: &AppName) -> Result<App, A
     timeline::append(&tx, entry).await?;
     tx.commit().await?;
     Ok(app)
+}
+
+/// Makes an app in the actor's organisation, or finds the one that somebody else was faster to make.
+pub async fn ensure_app(db: &Db, actor: &Actor, name: &AppName) -> Result<App, ApiError> {
+    match create_app(db, actor, actor.organisation, name).await {
+        Err(error) if error.code == Code::NameTaken => {
+            let app = apps::load_app(&db.conn().await?, name).await?.ok_or_else(|| no_app(name))?;
+            if sees(actor, &app) { Ok(app) } else { Err(error) }
+        }
+        other => other,
+    }
 }

@@ -2,8 +2,9 @@
 
 use magrathea_core::api::ConfigEntry;
 use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::people::Verb;
 
-use super::apps::find_app;
+use super::access::{Reach, find_app};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::config_values::{self, ValueKey};
@@ -20,6 +21,12 @@ pub struct ValueName<'a> {
     pub key: &'a str,
 }
 
+impl ValueName<'_> {
+    fn reach(&self) -> Reach<'_> {
+        self.label.map_or(Reach::Whole, Reach::Label)
+    }
+}
+
 /// Sets a value.
 pub async fn set_value(
     db: &Db,
@@ -30,7 +37,7 @@ pub async fn set_value(
 ) -> Result<ConfigEntry, ApiError> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    let app = find_app(&tx, name.app).await?;
+    let app = find_app(&tx, actor, name.app, Verb::Deploy, name.reach()).await?;
     let key = ValueKey { app: app.id, label: name.label, key: name.key };
     let entry = config_values::upsert_value(&tx, seal, actor, key, value).await?;
     append(&tx, actor, name, "config.set", "set").await?;
@@ -42,7 +49,7 @@ pub async fn set_value(
 pub async fn unset_value(db: &Db, actor: &Actor, name: ValueName<'_>) -> Result<(), ApiError> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    let app = find_app(&tx, name.app).await?;
+    let app = find_app(&tx, actor, name.app, Verb::Deploy, name.reach()).await?;
     let key = ValueKey { app: app.id, label: name.label, key: name.key };
     if !config_values::delete_value(&tx, key).await? {
         return Err(ApiError::new(Code::ConfigNotFound, format!("{} has no such value {}", name.app, name.key)));
@@ -66,6 +73,7 @@ async fn append(
         label: name.label.map(LabelName::as_str),
         cluster: None,
         message: &message,
+        ..Default::default()
     };
     Ok(timeline::append(client, entry).await?)
 }

@@ -1,7 +1,11 @@
 //! What is done in one transaction, with its line on the timeline. Handlers and commands call these; nothing here knows
 //! HTTP beyond the error that the edge shows.
 
+pub mod access;
 pub mod apps;
 pub mod certificates;
 pub mod config;
+pub mod lists;
 pub mod nodes;
+pub mod organisations;
+pub mod people;

@@ -210,6 +210,7 @@ async fn try_record_end(
         label: Some(instance.label.as_str()),
         cluster: Some(instance.cluster.as_str()),
         message,
+        ..Default::default()
     };
     timeline::append(&tx, entry).await?;
     let deploy = deploys::load_deploy(&tx, attempt.deploy).await?;

@@ -5,6 +5,7 @@ use magrathea_core::names::DeployId;
 
 use super::world::{Hang, World, app};
 use crate::api::error::Code;
+use crate::db::apps;
 use crate::engine;
 
 const APP: &str = "
@@ -224,9 +225,10 @@ async fn an_app_is_destroyed_with_all_that_it_had() {
     world.deploy(APP).await;
     assert_eq!(world.held().databases.len(), 1);
     world.held().fail.insert("Remove db/mysql".to_owned());
-    let interrupted = engine::destroy_app(world.state(), &world.test.admin, &app()).await;
+    let found = apps::load_app(&world.state().db.conn().await.unwrap(), &app()).await.unwrap().unwrap();
+    let interrupted = engine::destroy_app(world.state(), &world.test.admin, &found).await;
     assert!(interrupted.is_err());
-    engine::destroy_app(world.state(), &world.test.admin, &app()).await.unwrap();
+    engine::destroy_app(world.state(), &world.test.admin, &found).await.unwrap();
     assert!(world.held().databases.is_empty());
     assert_eq!(world.held().serving, None);
     world
@@ -259,7 +261,8 @@ async fn a_preview_changes_nothing() {
     world.state().engine.wait_ready(&[super::world::node()]).await;
     let body = || futures_util::stream::iter([Ok::<_, String>(super::world::archive(&[("index.php", "x")]))]);
     let before = world.held().calls.len();
-    let preview = engine::preview(world.state(), &app(), SourceInfo::default(), body()).await.unwrap();
+    let preview =
+        engine::preview(world.state(), &world.test.admin, &app(), SourceInfo::default(), body()).await.unwrap();
     assert_eq!((preview.buildpack.as_str(), preview.label.as_str()), ("php", "default"));
     assert!(preview.changes.iter().any(|change| change.key == "routing/route"));
     assert!(!preview.values.is_empty() && !preview.rendered.is_empty());

@@ -193,7 +193,7 @@ impl World {
 
     pub async fn timeline(&self) -> Vec<String> {
         let conn = self.state().db.conn().await.unwrap();
-        let entries = crate::db::timeline::list(&conn, None, 50).await.unwrap();
+        let entries = crate::db::timeline::list(&conn, &self.test.admin.access, None, 50).await.unwrap();
         let entries = entries.into_iter().rev().filter(|entry| !entry.action.starts_with("node."));
         entries.map(|entry| format!("{} {}", entry.actor, entry.action)).collect()
     }

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 
 pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
     let name = context.app(named.name.as_deref())?;
-    let body = CreateApp { name: name.to_string() };
+    let body = CreateApp { name: name.to_string(), organisation: None };
     let answer = context.client()?.post(&["apps"], &body).await?;
     context.show(answer, |printer, app: AppInfo| {
         printer.data(&app.name);

@@ -14,6 +14,7 @@ use crate::clean::SWARM_MARKER;
 use crate::fail::{Doing, Outcome, cancelled, node, with_hint};
 use crate::node::NodeAgent;
 use crate::reporter::Reporter;
+use crate::streams::Streams;
 use crate::{database, firewall, folders, health, run_once, storage};
 
 const BRIDGE_TRIES: u32 = 50;
@@ -24,6 +25,7 @@ const BRIDGE_PAUSE: Duration = Duration::from_millis(100);
 pub struct Call {
     pub reporter: Reporter,
     pub blobs: Blobs,
+    pub streams: Streams,
     /// The gateway no longer wants it.
     pub cancel: CancellationToken,
 }
@@ -60,6 +62,7 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
         Action::Inventory(_) => reply(inventory(agent).boxed().await),
         Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
+        Action::OpenStream(action) => reply(call.streams.open(agent, action).map(|()| Opened {})),
         Action::Shutdown(_) => {
             reply(agent.engine.remove_all_services().boxed().await.map(|changed| Removed { changed }))
         }

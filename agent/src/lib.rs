@@ -23,6 +23,7 @@ mod run_once;
 mod serial;
 mod spool;
 mod storage;
+pub mod streams;
 mod watch;
 
 pub use actions::{Call, perform};

@@ -35,6 +35,23 @@ const DRAIN: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 32 << 10;
 const MAX_FIELDS: usize = 64;
 
+/// What a connection of HTTP/2 may hold.
+#[derive(Debug, Clone, Copy)]
+struct Multiplex {
+    /// Requests at once.
+    requests: u32,
+    /// Bytes of one request that nobody has read yet.
+    unread: u32,
+}
+
+/// For clients that ask and get answers.
+const CALLS: Multiplex = Multiplex { requests: 64, unread: 1 << 20 };
+/// For nodes, each of whose open streams is a request.
+const STREAMS: Multiplex = Multiplex { requests: 4096, unread: 256 << 10 };
+
+/// Unread bytes on a connection are limited by request alone, so that one that nobody reads does not hold up the others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// Who is at the other end; an extension of every request.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -47,11 +64,17 @@ pub struct Peer {
 pub struct Listener {
     tcp: TcpListener,
     tls: TlsAcceptor,
+    multiplex: Multiplex,
 }
 
 impl Listener {
     pub async fn bind(address: SocketAddr, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
-        Ok(Listener { tcp: TcpListener::bind(address).await?, tls: TlsAcceptor::from(tls) })
+        Ok(Listener { tcp: TcpListener::bind(address).await?, tls: TlsAcceptor::from(tls), multiplex: CALLS })
+    }
+
+    /// For clients that keep many long requests open.
+    pub fn for_streams(self) -> Self {
+        Listener { multiplex: STREAMS, ..self }
     }
 
     /// Where it listens.
@@ -73,8 +96,15 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let connection =
-                        serve_connection(self.tls.clone(), stream, address, router.clone(), shutdown.clone(), permit);
+                    let connection = serve_connection(
+                        self.tls.clone(),
+                        self.multiplex,
+                        stream,
+                        address,
+                        router.clone(),
+                        shutdown.clone(),
+                        permit,
+                    );
                     tasks.spawn(connection);
                 }
                 Err(error) => {
@@ -89,6 +119,7 @@ impl Listener {
 
 async fn serve_connection(
     tls: TlsAcceptor,
+    multiplex: Multiplex,
     stream: TcpStream,
     address: SocketAddr,
     router: Router,
@@ -112,7 +143,9 @@ async fn serve_connection(
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(multiplex.requests)
+        .initial_stream_window_size(multiplex.unread)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -182,7 +182,7 @@ pub async fn gateway() -> Gateway {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let any = "127.0.0.1:0".parse().unwrap();
     let api = Listener::bind(any, state.pki.api_config(&names).unwrap()).await.unwrap();
-    let agents = Listener::bind(any, state.pki.agents_config(&names).unwrap()).await.unwrap();
+    let agents = Listener::bind(any, state.pki.agents_config(&names).unwrap()).await.unwrap().for_streams();
     let url = format!("https://{}", api.address().unwrap());
     let port = agents.address().unwrap().port();
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);

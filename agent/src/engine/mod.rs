@@ -1,5 +1,6 @@
 //! The Docker Engine of this node: the only part that speaks to it, through small verbs in our own words.
 
+mod attach;
 mod container;
 mod convert;
 mod events;
@@ -12,6 +13,7 @@ mod service;
 mod swarm;
 mod tidy;
 
+pub use attach::{Attached, Kind, Output, Program, Standing};
 pub use container::{Ended, OneOff};
 pub use convert::{Identity, Parts, ReadyFile, ReadySecret, Run, render_service};
 pub use events::{ContainerEvent, Happening};
@@ -20,6 +22,7 @@ pub use replicas::{FailedTask, Job, Running};
 pub use swarm::OVERLAY_POOL;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard::Docker;
 
@@ -54,6 +57,8 @@ pub const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    /// The engine's Unix socket, for what bollard does not do.
+    socket: PathBuf,
     prefix: Prefix,
 }
 
@@ -71,7 +76,7 @@ impl Engine {
             .negotiate_version()
             .await
             .map_err(unreachable)?;
-        Ok(Engine { docker, prefix })
+        Ok(Engine { docker, socket: socket.trim_start_matches("unix://").into(), prefix })
     }
 
     pub fn prefix(&self) -> &Prefix {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use magrathea_core::names::{ClusterName, NodeName};
@@ -88,11 +89,35 @@ impl Identity {
             .https_only(true)
             .no_proxy()
             .http1_only()
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .read_timeout(std::time::Duration::from_secs(60));
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(60));
+        Ok(client.build()?)
+    }
+
+    /// A client for streams: many at once on one connection, each open for as long as somebody wants it.
+    pub fn stream_client(&self, tls: &rustls::ClientConfig) -> anyhow::Result<reqwest::Client> {
+        let mut tls = tls.clone();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .no_proxy()
+            .http2_prior_knowledge()
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(STREAM_PING)
+            .http2_keep_alive_timeout(STREAM_PING)
+            .http2_keep_alive_while_idle(true)
+            .connect_timeout(Duration::from_secs(10));
         Ok(client.build()?)
     }
 }
+
+/// Unread bytes of one stream; on the connection nothing more is limited, so that a stream that nobody reads does not hold
+/// up the others.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 30;
+const STREAM_PING: Duration = Duration::from_secs(10);
 
 /// Stores certificate and key, checked, in one step that a crash leaves done or undone. Returns what was written.
 pub fn store_certificate(folder: &Path, certificate: &str, key: &str) -> anyhow::Result<Vec<u8>> {

@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use identity::{Identity, Stored, store_certificate};
 
+use self::session::Ways;
 use crate::actions::report;
 use crate::build::Blobs;
 use crate::node::NodeAgent;
+use crate::streams::Streams;
 
 /// From dialling to an upgraded connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -35,10 +37,11 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 pub async fn serve_gateway(agent: Arc<NodeAgent>, identity: Identity, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = identity.client_config()?;
     let client = identity.http_client(&tls)?;
+    let streams = identity.stream_client(&tls)?;
     tokio::select! {
         () = stop.cancelled() => {}
         () = renew::keep_valid(&identity, &client) => {}
-        () = keep_connected(agent, &identity, tls, &client) => {}
+        () = keep_connected(agent, &identity, tls, &client, &streams) => {}
     }
     Ok(())
 }
@@ -49,8 +52,13 @@ async fn keep_connected(
     identity: &Identity,
     tls: tokio_rustls::rustls::ClientConfig,
     client: &reqwest::Client,
+    streams: &reqwest::Client,
 ) {
-    let blobs = Blobs::Gateway { client: client.clone(), base: format!("https://{}", identity.connect) };
+    let base = format!("https://{}", identity.connect);
+    let ways = Ways {
+        blobs: Blobs::Gateway { client: client.clone(), base: base.clone() },
+        streams: Streams::Gateway { client: streams.clone(), base },
+    };
     let connector = TlsConnector::from(Arc::new(tls));
     let mut pause = BACKOFF_FIRST;
     loop {
@@ -59,7 +67,7 @@ async fn keep_connected(
             // First: an engine that is slow to answer must not keep a gateway waiting for the greeting.
             let report = report(&agent).await?;
             let socket = dial(&connector, &identity.connect).await?;
-            session::serve_session(&agent, identity, blobs.clone(), report, socket).await
+            session::serve_session(&agent, identity, ways.clone(), report, socket).await
         };
         let ended: anyhow::Result<()> = session.await;
         match ended {

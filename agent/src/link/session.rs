@@ -20,6 +20,7 @@ use crate::build::Blobs;
 use crate::fail::internal;
 use crate::node::NodeAgent;
 use crate::reporter::Reporter;
+use crate::streams::Streams;
 
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 const PING_PAUSE: Duration = Duration::from_secs(10);
@@ -29,12 +30,19 @@ const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Progress that waits for one call.
 const PROGRESS_QUEUE: usize = 4096;
 
+/// The ways to the gateway beside the connection.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    pub blobs: Blobs,
+    pub streams: Streams,
+}
+
 /// Serves until the connection is lost. Calls that then still run and can be repeated are ended; a one-off command runs
 /// on and is found by the gateway's repeated call.
 pub async fn serve_session(
     agent: &Arc<NodeAgent>,
     identity: &Identity,
-    blobs: Blobs,
+    ways: Ways,
     report: NodeReport,
     socket: Socket,
 ) -> anyhow::Result<()> {
@@ -57,7 +65,7 @@ pub async fn serve_session(
     }
 
     let (frames, mut outbound) = mpsc::channel::<AgentFrame>(256);
-    let mut calls = Calls { agent: agent.clone(), blobs, frames, tokens: HashMap::new(), running: JoinSet::new() };
+    let mut calls = Calls { agent: agent.clone(), ways, frames, tokens: HashMap::new(), running: JoinSet::new() };
     let mut spooled = agent.spool.subscribe();
     spooled.mark_changed();
     let mut sent = 0;
@@ -97,7 +105,7 @@ async fn changed(spooled: &mut watch::Receiver<u64>) -> Result<(), watch::error:
 /// The calls of one connection. Dropping it ends those that may be left at any point.
 struct Calls {
     agent: Arc<NodeAgent>,
-    blobs: Blobs,
+    ways: Ways,
     frames: mpsc::Sender<AgentFrame>,
     tokens: HashMap<u64, CancellationToken>,
     running: JoinSet<u64>,
@@ -122,7 +130,8 @@ impl Calls {
         let cancel = CancellationToken::new();
         self.tokens.insert(id, cancel.clone());
         let (progress, queue) = mpsc::channel(PROGRESS_QUEUE);
-        let call = Call { reporter: Reporter(progress), blobs: self.blobs.clone(), cancel: cancel.clone() };
+        let Ways { blobs, streams } = self.ways.clone();
+        let call = Call { reporter: Reporter(progress), blobs, streams, cancel: cancel.clone() };
         let (agent, frames) = (self.agent.clone(), self.frames.clone());
         // The work outlives the connection when it has to end by itself; the waiting for it does not.
         let adoptable = matches!(action, Action::RunOnce(_));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use magrathea_agent::config::EngineOptions;
+use magrathea_agent::streams::Streams;
 use magrathea_agent::{Blobs, Call, NodeAgent, Reporter, clean, perform};
 use magrathea_core::names::Layer;
 use magrathea_core::plan::*;
@@ -45,7 +46,12 @@ impl Node {
         let blobs = data.path().join("blobs");
         std::fs::create_dir(&blobs).unwrap();
         let (sender, progress) = mpsc::channel(10_000);
-        let call = Call { reporter: Reporter(sender), blobs: Blobs::Folder(blobs), cancel: CancellationToken::new() };
+        let call = Call {
+            reporter: Reporter(sender),
+            blobs: Blobs::Folder(blobs),
+            streams: Streams::Nowhere,
+            cancel: CancellationToken::new(),
+        };
         let mut node =
             Node { agent, images: BTreeMap::new(), options, progress: tokio::sync::Mutex::new(progress), call, data };
         node.images = node.ask(Report {}).await.unwrap().images;

@@ -1,4 +1,5 @@
-//! The actions, each with its reply. All of them may be repeated: the second run finds the work done.
+//! The actions, each with its reply. All but the opening of a stream may be
+//! repeated: the second run finds the work done.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,6 +7,7 @@ use std::net::IpAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::stream::{OpenStream, Opened};
 use crate::names::ReleaseNumber;
 use crate::plan::{Limits, Resource, ServiceSpec};
 use crate::units::{ByteSize, Span};
@@ -71,6 +73,8 @@ actions! {
     ReadServing -> Serving,
     /// Stops all of the platform's services on this engine; data stays.
     Shutdown -> Removed,
+    /// Opens a stream; the only action that is never repeated.
+    OpenStream -> Opened,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

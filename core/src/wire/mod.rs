@@ -5,19 +5,22 @@
 //! the gateway sends calls and the agent answers each with any number of progress frames and one result. A frame is
 //! one JSON text message of at most [`MAX_FRAME`] bytes. Bulk data does not travel here: the agent fetches blobs with
 //! `GET /agent/v1/blobs/SHA256` on the same listener, and renews its certificate with `POST /agent/v1/certificate`: a
-//! signing request goes in, the certificate comes back, both in PEM. After a lost connection the gateway repeats calls
-//! that had no result; every action may be repeated.
+//! signing request goes in, the certificate comes back, both in PEM. Shells, logs and the like are [`stream`]s. After a
+//! lost connection the gateway repeats calls that had no result; every action but the opening of a stream may be
+//! repeated.
 
 mod action;
+pub mod stream;
 
 pub use action::*;
+pub use stream::{ExecSpec, Frame, OpenStream, Opened, Signal, Size, StreamSpec, Tty};
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, NodeName};
 
 /// Rises with each change that an older peer cannot understand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The largest frame that either side accepts, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;

@@ -47,7 +47,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
     let api = bind(options.listen.api, state.pki.api_config(&names)?).await?;
-    let agents = bind(options.listen.agents, state.pki.agents_config(&names)?).await?;
+    let agents = bind(options.listen.agents, state.pki.agents_config(&names)?).await?.for_streams();
     tracing::info!(api = %api.address()?, agents = %agents.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);

@@ -1,5 +1,6 @@
-//! The agents' door: the websocket on which they are called, the blobs they fetch, and their certificates' renewal. TLS has checked that the client
-//! holds a certificate of ours; here it is checked that it is of the node's present enrolment.
+//! The agents' door: the websocket on which they are called, the streams and blobs they ask for, and their certificates'
+//! renewal. TLS has checked that the client holds a certificate of ours; here it is checked that it is of the node's
+//! present enrolment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use futures_util::{SinkExt, StreamExt};
 use magrathea_core::wire::{AgentFrame, GatewayFrame, MAX_FRAME, NodeReport, PROTOCOL};
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
+use uuid::Uuid;
 
 use super::session::Session;
-use super::{NodeRef, observe};
+use super::{NodeRef, observe, streams};
 use crate::db::nodes;
 use crate::listen::Peer;
 use crate::pki::Identity;
@@ -41,6 +43,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/agent/v1/connect", get(connect))
         .route("/agent/v1/blobs/{sha256}", get(blob))
         .route("/agent/v1/certificate", post(renew))
+        .route("/agent/v1/streams/{id}", post(stream))
         .with_state(state)
 }
 
@@ -215,6 +218,23 @@ async fn blob(
     let headers =
         [(header::CONTENT_TYPE, "application/zstd".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
     (headers, Body::from_stream(ReaderStream::with_capacity(file, 64 << 10))).into_response()
+}
+
+/// The agent's side of a stream that it was asked for.
+async fn stream(
+    Shared(state): Shared<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<Uuid>,
+    request: Body,
+) -> Response {
+    let node = match admit(&state, &peer).await {
+        Ok(identity) => &identity.node,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let Some(end) = state.hub.accept_stream(node, id) else { return StatusCode::NOT_FOUND.into_response() };
+    let (answer, carried) = streams::carry(end, request);
+    state.tasks.spawn(carried);
+    answer.into_response()
 }
 
 /// Signs a new key of the node's: a signing request in PEM comes in, the certificate in PEM goes out.

@@ -5,6 +5,7 @@ pub(crate) mod fake;
 mod listener;
 mod observe;
 mod session;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 pub use self::listener::router;
 use self::session::Session;
+pub use self::streams::StreamHandle;
 
 /// How long a call waits for a lost node to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,6 +73,7 @@ struct Inner {
     connections: watch::Sender<u64>,
     events: broadcast::Sender<HubEvent>,
     next_call: AtomicU64,
+    streams: streams::Awaited,
 }
 
 /// What the hub knows of a node since the gateway started.
@@ -87,6 +90,7 @@ impl Default for Hub {
             connections: watch::Sender::new(0),
             events: broadcast::channel(256).0,
             next_call: AtomicU64::new(1),
+            streams: streams::Awaited::default(),
         };
         Hub { inner: Arc::new(inner) }
     }
@@ -107,8 +111,7 @@ impl Hub {
             let mut absent = CallError::NotConnected;
             loop {
                 let session = self.session(node).await.ok_or(absent)?;
-                let id = self.inner.next_call.fetch_add(1, Ordering::Relaxed);
-                match session.call(id, action.clone(), &mut on_progress).await {
+                match session.call(self.next_call(), action.clone(), &mut on_progress).await {
                     Some(result) => return Ok(result?),
                     None => absent = CallError::Lost,
                 }
@@ -190,6 +193,10 @@ impl Hub {
     fn tell(&self, event: HubEvent) {
         // An error means that nobody listens.
         let _ = self.inner.events.send(event);
+    }
+
+    fn next_call(&self) -> u64 {
+        self.inner.next_call.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The node's session; waits for a node that was lost a moment ago.

@@ -1,5 +1,7 @@
 //! The hub against an agent that is only a websocket.
 
+mod streams;
+
 use std::sync::Arc;
 use std::time::Duration;
 

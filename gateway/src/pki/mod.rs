@@ -75,7 +75,7 @@ impl Pki {
         roots.add(CertificateDer::from_pem_slice(self.own.pem.as_bytes())?)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
         let mut config = builder()?.with_client_cert_verifier(verifier).with_cert_resolver(self.server(names)?);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 

@@ -307,6 +307,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
         Action::ReadServing(_) => {
             json!(Serving { release: held.serving.map(ReleaseNumber), replicas: Vec::new() })
         }
+        Action::OpenStream(_) => json!({}),
         Action::Shutdown(_) => json!(Removed { changed: true }),
     }
 }

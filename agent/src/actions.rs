@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use magrathea_core::plan::{SeedSpec, Spec};
 use magrathea_core::wire::*;
 use serde::Serialize;
@@ -62,7 +62,10 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
         Action::Inventory(_) => reply(inventory(agent).boxed().await),
         Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
-        Action::OpenStream(action) => reply(call.streams.open(agent, action).map(|()| Opened {})),
+        Action::OpenStream(action) => {
+            let opened = call.streams.open(agent, action).map_ok(|()| Opened {});
+            unless_cancelled(call, reply_of(opened).boxed()).await
+        }
         Action::Shutdown(_) => {
             reply(agent.engine.remove_all_services().boxed().await.map(|changed| Removed { changed }))
         }

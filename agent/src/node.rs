@@ -15,7 +15,7 @@ use crate::router::Router;
 use crate::serial::Serial;
 use crate::spool::Spool;
 use crate::watch::{Events, watch_engine};
-use crate::{build, firewall};
+use crate::{build, firewall, streams};
 
 /// How long an end waits for what is under way.
 const END_LIMIT: Duration = Duration::from_millis(500);
@@ -55,6 +55,7 @@ impl NodeAgent {
             tasks,
         });
         agent.tasks.spawn(watch_engine(agent.clone(), agent.stop.clone()));
+        streams::tidy(&agent).await;
         Ok(agent)
     }
 

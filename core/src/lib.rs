@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod names;
 pub mod people;
 pub mod plan;
+pub mod remote;
 pub mod schema;
 pub mod units;
 pub mod wire;

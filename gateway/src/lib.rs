@@ -14,6 +14,7 @@ pub mod hub;
 mod listen;
 pub mod pki;
 pub mod postgres;
+pub mod remote;
 pub mod seal;
 pub mod services;
 pub mod state;

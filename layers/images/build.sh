@@ -21,6 +21,7 @@ varnish:base
 nginx:base
 mariadb:base
 memcached:base
+files:base
 static:base
 tomcat:base
 php:static

@@ -28,7 +28,7 @@ fn is_conflict(error: &bollard::errors::Error) -> bool {
 /// A container that runs one program and is removed.
 #[derive(Debug, Clone, Default)]
 pub struct OneOff {
-    /// `build`, `seed` or `check`: the value of its label.
+    /// `build`, `seed`, `check` or `files`: the value of its label.
     pub kind: &'static str,
     /// Whose it is, when that matters for removing it.
     pub key: Option<String>,
@@ -72,6 +72,18 @@ impl Engine {
         };
         self.remove_container(&created.id).await?;
         ended
+    }
+
+    /// Starts a container and leaves it running; removing it is the caller's matter.
+    pub async fn start_one_off(&self, one_off: &OneOff) -> Outcome<String> {
+        let doing = || format!("starting a container for {}", one_off.kind);
+        let created = self.docker.create_container(None::<CreateContainerOptions>, self.body(one_off)).await;
+        let id = created.doing(doing)?.id;
+        if let Err(error) = self.docker.start_container(&id, None::<StartContainerOptions>).await.doing(doing) {
+            self.remove_container(&id).await?;
+            return Err(error);
+        }
+        Ok(id)
     }
 
     async fn follow(&self, id: &str, said: impl FnMut(&[u8]) + Send) -> Outcome<Ended> {

@@ -31,6 +31,9 @@ pub struct ReadySecret {
     pub name: String,
 }
 
+/// The label of jobs that belong to a stream.
+pub const HELD: &str = "held";
+
 /// What a service needs that is made before it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parts {
@@ -41,8 +44,25 @@ pub struct Parts {
 /// Whether a service runs for ever or a command once.
 #[derive(Debug, Clone, Copy)]
 pub enum Run<'a> {
-    Service { layer: Layer, key: &'a str, hash: &'a str },
-    Once { name: &'a str, command: &'a str },
+    Service {
+        layer: Layer,
+        key: &'a str,
+        hash: &'a str,
+    },
+    Once {
+        name: &'a str,
+        command: &'a str,
+    },
+    /// Nothing, for so many seconds: programs are started in it.
+    Held {
+        seconds: u64,
+    },
+}
+
+impl Run<'_> {
+    fn is_job(self) -> bool {
+        !matches!(self, Run::Service { .. })
+    }
 }
 
 /// Whose a service is, read from its name: `SLUG-TYPE-vRELEASE` for an instance's, anything else for a layer's.
@@ -84,12 +104,12 @@ pub fn render_service(
         ServiceNetwork::Bridge => Vec::new(),
         ServiceNetwork::Instance { network, aliases } => {
             // A one-off answers to none of the service's names.
-            let aliases = if matches!(run, Run::Once { .. }) { Vec::new() } else { aliases.clone() };
+            let aliases = if run.is_job() { Vec::new() } else { aliases.clone() };
             vec![attachment(prefix.name(network), aliases)]
         }
     };
     let name = match run {
-        Run::Service { .. } => prefix.name(&spec.name),
+        Run::Service { .. } | Run::Held { .. } => prefix.name(&spec.name),
         Run::Once { name, .. } => prefix.name(name),
     };
     m::ServiceSpec {
@@ -140,6 +160,12 @@ fn container(
     let args = match run {
         Run::Service { .. } => spec.command.clone(),
         Run::Once { command, .. } => ["sh", "-ec", command].map(str::to_owned).to_vec(),
+        Run::Held { .. } => Vec::new(),
+    };
+    let held = match run {
+        // In place of the image's entry point.
+        Run::Held { seconds } => Some(vec!["sleep".to_owned(), seconds.to_string()]),
+        _ => None,
     };
     let uid = spec.user.as_deref().and_then(|user| user.split(':').next()).unwrap_or("0");
     let file =
@@ -165,6 +191,9 @@ fn container(
     m::TaskSpecContainerSpec {
         image: Some(spec.image.clone()),
         labels: Some(labels),
+        // Reaps what a program leaves behind.
+        init: held.is_some().then_some(true),
+        command: held,
         args: (!args.is_empty()).then_some(args),
         env: Some(spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
         user: spec.user.clone(),
@@ -210,7 +239,7 @@ fn mounts(spec: &ServiceSpec, folders: &Folders) -> Vec<m::Mount> {
 fn mode(spec: &ServiceSpec, run: Run<'_>) -> m::ServiceSpecMode {
     let mut mode = m::ServiceSpecMode::default();
     match (run, &spec.mode) {
-        (Run::Once { .. }, _) => {
+        (Run::Once { .. } | Run::Held { .. }, _) => {
             mode.replicated_job =
                 Some(m::ServiceSpecModeReplicatedJob { max_concurrent: Some(1), total_completions: Some(1) });
         }
@@ -230,7 +259,7 @@ fn restart_policy(run: Run<'_>) -> m::TaskSpecRestartPolicy {
             window: Some(RESTART_WINDOW),
             max_attempts: None,
         },
-        Run::Once { .. } => m::TaskSpecRestartPolicy {
+        Run::Once { .. } | Run::Held { .. } => m::TaskSpecRestartPolicy {
             condition: Some(m::TaskSpecRestartPolicyConditionEnum::NONE),
             ..m::TaskSpecRestartPolicy::default()
         },
@@ -259,6 +288,9 @@ fn labels(spec: &ServiceSpec, run: Run<'_>, prefix: &Prefix) -> HashMap<String, 
         }
         Run::Once { .. } => {
             set(label::ONCE, "run");
+        }
+        Run::Held { .. } => {
+            set(label::ONCE, HELD);
         }
     }
     labels

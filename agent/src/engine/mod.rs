@@ -15,7 +15,7 @@ mod tidy;
 
 pub use attach::{Attached, Kind, Output, Program, Standing};
 pub use container::{Ended, OneOff};
-pub use convert::{Identity, Parts, ReadyFile, ReadySecret, Run, render_service};
+pub use convert::{HELD, Identity, Parts, ReadyFile, ReadySecret, Run, render_service};
 pub use events::{ContainerEvent, Happening};
 pub use exec::Said;
 pub use replicas::{FailedTask, Job, Running};
@@ -44,7 +44,7 @@ pub mod label {
     pub const ROLE: &str = "magrathea.role";
     /// The hash of what a service was made from.
     pub const HASH: &str = "magrathea.hash";
-    /// On a one-off's service or container: `run`, `build`, `seed` or `check`.
+    /// On a one-off's service or container: `run`, `held`, `build`, `seed`, `check` or `files`.
     pub const ONCE: &str = "magrathea.once";
     /// On layer and stack images: their name.
     pub const IMAGE: &str = "magrathea.image";

@@ -10,7 +10,7 @@ use magrathea_core::plan::{SecretText, ServiceMode, ServiceSpec, hash_of};
 use magrathea_core::wire::HeldService;
 
 use super::replicas::SERVICE_NAME;
-use super::{Engine, Identity, Parts, Run, found, is_missing, label, render_service};
+use super::{Engine, HELD, Identity, Parts, Run, found, is_missing, label, render_service};
 use crate::fail::{Doing, Outcome, internal, node};
 use crate::folders::Folders;
 
@@ -102,6 +102,30 @@ impl Engine {
         let parts = self.ensure_parts(spec, secrets).await?;
         let wanted = render_service(spec, Run::Once { name, command }, &parts, &self.prefix, folders);
         self.docker.create_service(wanted, None).await.doing(|| format!("starting {name}"))?;
+        Ok(())
+    }
+
+    /// Starts a job that does nothing for so long: programs are started in it.
+    pub async fn ensure_held(
+        &self,
+        spec: &ServiceSpec,
+        span: Duration,
+        secrets: &BTreeMap<String, String>,
+        folders: &Folders,
+    ) -> Outcome<()> {
+        let parts = self.ensure_parts(spec, secrets).await?;
+        let wanted = render_service(spec, Run::Held { seconds: span.as_secs() }, &parts, &self.prefix, folders);
+        self.docker.create_service(wanted, None).await.doing(|| format!("starting {}", spec.name))?;
+        Ok(())
+    }
+
+    /// Removes what streams left that an agent before us carried.
+    pub async fn remove_held(&self) -> Outcome<()> {
+        let options = ListServicesOptions { filters: Some(self.own(&[(label::ONCE, HELD)])), status: None };
+        let services = self.docker.list_services(Some(options)).await.doing(|| "listing services".into())?;
+        for name in services.into_iter().filter_map(|service| service.spec?.name) {
+            self.remove_service(&name).await?;
+        }
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! A program in a container at a stream's end. When the stream ends first, the program is ended with all that it
 //! started; the engine by itself would leave it running.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use magrathea_core::wire::stream::{CHUNK, lost};
 use magrathea_core::wire::{ExecSpec, Frame, Signal, Size};
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -13,6 +15,8 @@ use super::StreamIo;
 use super::process::Process;
 use crate::engine::{Attached, Engine, Kind, Output, Program, Standing};
 use crate::fail::{Outcome, node, with_hint};
+use crate::folders;
+use crate::node::NodeAgent;
 
 /// Once a program has ended, its output ends when nothing has come for so long: what it left behind may hold it open.
 const LINGER: Duration = Duration::from_millis(500);
@@ -21,27 +25,30 @@ const SETTLE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 const MOST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a program in a replica until it or the stream ends. Gives its status.
-pub async fn run(engine: &Engine, spec: &ExecSpec, io: StreamIo) -> Outcome<i32> {
-    let container = choose(engine, spec).await?;
+/// Runs a program in a replica that was chosen until it or the stream ends. Gives its status.
+pub async fn run(agent: &NodeAgent, spec: &ExecSpec, io: StreamIo) -> Outcome<i32> {
+    let container = spec.container.as_deref().unwrap_or_default();
     let program = Program { command: &spec.command, tty: spec.tty.as_ref(), env: &spec.env };
-    run_in(engine, &container, &program, io).await
+    run_in(agent, container, &program, io).await
 }
 
 /// The replica that is meant: it must be one of the service's, and running.
-async fn choose(engine: &Engine, spec: &ExecSpec) -> Outcome<String> {
+pub async fn choose(engine: &Engine, spec: &ExecSpec) -> Outcome<String> {
     let mut running = engine.running(&spec.service).await?.into_iter().map(|running| running.container);
     let chosen = match &spec.container {
-        Some(wanted) => running.find(|container| container == wanted),
+        // An empty or a very short start would be anybody's.
+        Some(wanted) => running.find(|container| wanted.len() >= 4 && container.starts_with(wanted)),
         None => running.next(),
     };
     chosen.ok_or_else(|| with_hint(node("no such replica runs"), "see td status; td app run needs no running replica"))
 }
 
 /// Runs a program in a container until it or the stream ends.
-pub async fn run_in(engine: &Engine, container: &str, program: &Program<'_>, io: StreamIo) -> Outcome<i32> {
+pub async fn run_in(agent: &NodeAgent, container: &str, program: &Program<'_>, io: StreamIo) -> Outcome<i32> {
+    let engine = &agent.engine;
     let StreamIo { to, from, ended } = io;
     let Attached { id, output, input } = engine.attach(container, program).await?;
+    let _note = Note::write(agent, &id, container)?;
     let process = match started(engine, &id).await? {
         Standing { running: true, pid: Some(pid), .. } => Process::open(pid, container),
         _ => None,
@@ -69,6 +76,45 @@ pub async fn run_in(engine: &Engine, container: &str, program: &Program<'_>, io:
         process.end_all().await;
     }
     code
+}
+
+/// A program on disk, for as long as it runs: an agent that is killed leaves it running, and the next one ends it.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    id: String,
+    container: String,
+}
+
+/// Takes the note away when it is dropped.
+struct Note(PathBuf);
+
+impl Note {
+    fn write(agent: &NodeAgent, id: &str, container: &str) -> Outcome<Self> {
+        let path = agent.folders.state("programs").join(format!("{id}.json"));
+        folders::store(&path, &Noted { id: id.to_owned(), container: container.to_owned() })?;
+        Ok(Note(path))
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let _ = folders::remove_file(&self.0);
+    }
+}
+
+/// Ends the programs that an agent before this one left running.
+pub async fn end_abandoned(agent: &NodeAgent) -> Outcome<()> {
+    let folder = agent.folders.state("programs");
+    for noted in folders::load_all::<Noted>(&folder) {
+        // An engine that was restarted knows nothing of it, and nothing of it runs.
+        if let Ok(Standing { running: true, pid: Some(pid), .. }) = agent.engine.standing(&noted.id).await
+            && let Some(process) = Process::open(pid, &noted.container)
+        {
+            process.end_all().await;
+        }
+        folders::remove_file(&folder.join(format!("{}.json", noted.id)))?;
+    }
+    Ok(())
 }
 
 /// Waits until a program has ended.

@@ -1,15 +1,18 @@
 //! Streams: what the gateway asks this node to keep open for somebody. Each is a request of the agent's that carries
 //! frames both ways; here it is carried, what is at its end stands in the modules below.
 
+mod connect;
 mod exec;
+mod files;
 mod process;
+mod run;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use magrathea_core::wire::stream::{Decoder, lost};
-use magrathea_core::wire::{Frame, OpenStream, StreamSpec};
+use magrathea_core::wire::{ConnectSpec, Frame, OpenStream, StreamSpec};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,10 +36,37 @@ pub struct StreamIo {
     pub ended: CancellationToken,
 }
 
+/// Takes away what was at the end of streams that an agent before this one carried.
+pub async fn tidy(agent: &NodeAgent) {
+    let tidied = async {
+        exec::end_abandoned(agent).await?;
+        agent.engine.remove_one_offs(files::KIND).await?;
+        // Without a swarm there are no jobs.
+        if agent.engine.swarm_state().await? == "manager" { agent.engine.remove_held().await } else { Ok(()) }
+    };
+    if let Err(error) = tidied.await {
+        tracing::warn!(%error, "what streams left behind stays");
+    }
+}
+
+/// Finds what a stream is to lead to, so that a node that does not have it says so before anything is open.
+async fn prepare(agent: &NodeAgent, stream: &mut StreamSpec) -> Outcome<()> {
+    if let StreamSpec::Exec(spec) = stream {
+        spec.container = Some(exec::choose(&agent.engine, spec).await?);
+    }
+    if let StreamSpec::Connect(ConnectSpec::Service { service, .. }) = stream {
+        connect::find(&agent.engine, service).await?;
+    }
+    Ok(())
+}
+
 /// What is at a stream's end: works until it is done, and then gives the status. It must end soon when the stream does.
-pub async fn serve(agent: &Arc<NodeAgent>, stream: StreamSpec, io: StreamIo) -> Outcome<i32> {
+pub async fn serve(agent: &NodeAgent, stream: StreamSpec, io: StreamIo) -> Outcome<i32> {
     match stream {
-        StreamSpec::Exec(spec) => exec::run(&agent.engine, &spec, io).await,
+        StreamSpec::Exec(spec) => exec::run(agent, &spec, io).await,
+        StreamSpec::Run(spec) => run::run(agent, &spec, io).boxed().await,
+        StreamSpec::Connect(spec) => connect::run(&agent.engine, &spec, io).await,
+        StreamSpec::Files(spec) => files::run(agent, &spec, io).await,
     }
 }
 
@@ -52,7 +82,8 @@ pub enum Streams {
 
 impl Streams {
     /// Goes about a stream.
-    pub fn open(&self, agent: &Arc<NodeAgent>, wanted: OpenStream) -> Outcome<()> {
+    pub async fn open(&self, agent: &Arc<NodeAgent>, mut wanted: OpenStream) -> Outcome<()> {
+        prepare(agent, &mut wanted.stream).await?;
         let Streams::Gateway { client, base } = self else { return Err(internal("there is no way to carry streams")) };
         let request = client.post(format!("{base}/agent/v1/streams/{}", wanted.id));
         let carried = carry(agent.clone(), request, wanted.stream);

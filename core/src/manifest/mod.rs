@@ -51,6 +51,9 @@ pub struct Resolved {
     pub cluster: Option<ClusterName>,
     /// The git branch that is deployed to it.
     pub branch: Option<String>,
+    /// What the file says about protection.
+    #[serde(default)]
+    pub protected: Option<bool>,
     pub sections: Sections,
     /// Where each value that the file sets comes from, by dotted path, as in `app_layer.replicas`.
     pub origins: BTreeMap<String, Origin>,

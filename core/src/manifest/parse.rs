@@ -29,7 +29,7 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
         for entry in labels.iter().filter(|entry| matches!(entry.node.kind, Kind::Map(_))) {
             let Ok(label) = entry.key.parse::<LabelName>() else { continue };
             let head = typed::<LabelHead>(&mut checker, &entry.node).unwrap_or_default();
-            let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch"]));
+            let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch", "protected"]));
             if let Some(sections) = typed::<Sections>(&mut checker, &tree) {
                 let path = join("labels", &entry.key);
                 subjects.push(Subject { label, head, sections, tree, mark: entry.key_mark, path });
@@ -54,8 +54,9 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
     }
     let resolved = subjects.into_iter().map(|subject| {
         let origins = origins(file, &subject.tree);
-        let LabelHead { cluster, branch } = subject.head;
-        (subject.label.clone(), Resolved { label: subject.label, cluster, branch, sections: subject.sections, origins })
+        let LabelHead { cluster, branch, protected } = subject.head;
+        let Subject { label, sections, .. } = subject;
+        (label.clone(), Resolved { label, cluster, branch, protected, sections, origins })
     });
     Ok((Manifest { app, labels: resolved.collect() }, findings))
 }
@@ -66,6 +67,7 @@ pub fn default_manifest() -> Manifest {
         label,
         cluster: None,
         branch: None,
+        protected: None,
         sections: Sections::default(),
         origins: BTreeMap::new(),
     };

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Manifest, Origin, Resolved};
 use crate::names::LabelName;
+use crate::remote::is_protected_by_default;
 use crate::schema::check::join;
 use crate::schema::nearest::nearest;
 
@@ -54,6 +55,11 @@ impl Manifest {
 }
 
 impl Resolved {
+    /// Whether what destroys asks for the label's name.
+    pub fn is_protected(&self) -> bool {
+        self.protected.unwrap_or_else(|| is_protected_by_default(&self.label))
+    }
+
     /// Every leaf of the configuration by its dotted path, as text, with its place in the file; defaults of the
     /// platform have none. A value that is not set is shown as `-`; a list of single values is one leaf.
     pub fn values(&self) -> Vec<(String, String, Option<Origin>)> {

@@ -25,6 +25,8 @@ pub(super) struct LabelHead {
     /// The git branch that is deployed to it.
     #[schemars(with = "Option<Branch>")]
     pub branch: Option<String>,
+    /// Whether what destroys asks for the label's name, and prompts are red; by default only the label `production` is.
+    pub protected: Option<bool>,
 }
 
 /// The JSON Schema of `magrathea.yml`, for editors and for [`super::parse_manifest`] itself.

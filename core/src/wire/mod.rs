@@ -13,7 +13,7 @@ mod action;
 pub mod stream;
 
 pub use action::*;
-pub use stream::{ExecSpec, Frame, OpenStream, Opened, Signal, Size, StreamSpec, Tty};
+pub use stream::{ConnectSpec, ExecSpec, FilesSpec, Frame, OpenStream, Opened, RunSpec, Signal, Size, StreamSpec, Tty};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,7 @@
 //! side too, and is never opened again by itself. Over a websocket (td and the API) a frame is one binary message, the
 //! kind and the payload.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ActionError, ActionErrorKind};
+use crate::plan::{MountSpec, ServiceSpec};
+use crate::units::Span;
 
 /// What senders put into one frame at most, in bytes: small enough that a key press is not held up for long.
 pub const CHUNK: usize = 32 << 10;
@@ -243,20 +246,61 @@ pub struct Opened {}
 pub enum StreamSpec {
     /// A program in a running replica, as the app's user and with its environment.
     Exec(ExecSpec),
+    /// A program in a container of its own that goes with it.
+    Run(RunSpec),
+    /// A connection to one of the instance's own services.
+    Connect(ConnectSpec),
+    /// A program that sees an instance's writable paths and nothing else.
+    Files(FilesSpec),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecSpec {
     /// The service, by the plan's name.
     pub service: String,
-    /// The replica's container; any that runs when absent.
+    /// The start of the replica's container's id; any that runs when absent.
     pub container: Option<String>,
     /// Run in the release's folder; never empty.
     pub command: Vec<String>,
     /// Without one, output and errors come apart and all bytes pass unchanged.
     pub tty: Option<Tty>,
     /// Beside the app's own environment.
-    pub env: std::collections::BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Image, mounts, network, files and environment are taken from it; its name is the container's.
+    pub service: Box<ServiceSpec>,
+    pub secrets: BTreeMap<String, String>,
+    pub command: Vec<String>,
+    pub tty: Option<Tty>,
+    /// Beside the service's own environment.
+    pub env: BTreeMap<String, String>,
+    /// The container goes after this long, whatever runs.
+    pub timeout: Span,
+}
+
+/// Where a connection leads. The agent knows the address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "snake_case")]
+pub enum ConnectSpec {
+    /// The node's database server.
+    Database { port: u16 },
+    /// A task of a service, by the plan's name.
+    Service { service: String, port: u16 },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilesSpec {
+    pub slug: String,
+    /// The id of an image with the programs.
+    pub image: String,
+    /// `uid:gid`
+    pub user: String,
+    /// Of an instance's storage alone.
+    pub mounts: Vec<MountSpec>,
+    pub command: Vec<String>,
 }
 
 /// What is told of a stream that its gateway or node left.

@@ -10,6 +10,7 @@ mod enrol;
 pub mod error;
 mod extract;
 mod leftover;
+mod remote;
 mod respond;
 mod routes;
 mod throttle;

@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::{apps, auth, certificates, clusters, config, deploys, enrol, leftover, respond};
+use super::{apps, auth, certificates, clusters, config, deploys, enrol, leftover, remote, respond};
 use crate::state::State;
 
 /// The largest JSON body, in bytes. A source has limits of its own.
@@ -54,7 +54,12 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}", delete(apps::destroy_instance))
         .route("/v1/apps/{app}/deploys", post(deploys::submit))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
-        .route("/v1/deploys/{id}/events", get(deploys::events));
+        .route("/v1/deploys/{id}/events", get(deploys::events))
+        .route("/v1/apps/{app}/instances/{label}/shell", get(remote::shell))
+        .route("/v1/apps/{app}/instances/{label}/run", get(remote::run))
+        .route("/v1/apps/{app}/instances/{label}/db", get(remote::db))
+        .route("/v1/apps/{app}/instances/{label}/tunnel", get(remote::tunnel))
+        .route("/v1/apps/{app}/instances/{label}/sftp", get(remote::sftp));
 
     let protected = quick
         .merge(slow)
@@ -115,6 +120,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     tags(
         (name = "apps", description = "Apps, their instances and their history."),
         (name = "deploys", description = "From a source to a release that serves."),
+        (name = "remote", description = "Shells, one-off commands, database clients, tunnels and files."),
         (name = "config", description = "Secret values of apps. They are never told."),
         (name = "certificates", description = "Certificates for apps' domains."),
         (name = "clusters", description = "Clusters and their nodes."),
@@ -125,6 +131,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         apps::destroy_instance, apps::timeline,
         deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
         config::list, config::set, config::unset,
+        remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
         enrol::token, enrol::enrol, enrol::whoami,

@@ -104,6 +104,12 @@ pub fn settle(mut resolved: Resolved, recipe: &Recipe) -> Resolved {
     resolved
 }
 
+/// The values of an instance's secrets, as they are now.
+pub async fn load_secrets_of(site: &Site, resolved: &Resolved) -> Result<BTreeMap<String, String>, Failure> {
+    let hosts = hosts_of(site, resolved);
+    Ok(load_secrets(&site.state, &site.instance, &resolved.sections, &hosts).await?.values)
+}
+
 /// Gathers it: secrets, the nodes' images and addresses, and the files that the manifest names.
 pub async fn gather(site: Site, resolved: Resolved, source: &str) -> Result<Ingredients, Failure> {
     let hosts = hosts_of(&site, &resolved);

@@ -27,11 +27,13 @@ mod views;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use apply::nodes_of;
 pub use destroy::{destroy_app, destroy_instance};
 pub use events::follow;
+pub use layout::{Site, load_secrets_of};
 pub use preview::preview;
 pub use runtime::Engine;
-pub use submit::submit;
+pub use submit::{into_api, submit};
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
 
 use crate::state::State;

@@ -108,6 +108,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
         label: instance.label.clone(),
         cluster: None,
         branch: None,
+        protected: None,
         sections: Default::default(),
         origins: Default::default(),
     });

@@ -1,0 +1,174 @@
+//! Doors to an instance as websockets: a stream's frames, one binary message each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::response::Response;
+use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::wire::{Size, Tty};
+use serde::Deserialize;
+
+use super::error::{ApiError, Code};
+use super::extract::{Path, Query};
+use crate::actor::Actor;
+use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, socket};
+use crate::state::State;
+
+/// What is to run.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ShellQuery {
+    /// A command line; an interactive program when absent. For the database client: SQL.
+    command: Option<String>,
+    /// The kind of terminal, as in `xterm-256color`; without one, output and errors come apart and nothing is changed.
+    term: Option<String>,
+    /// The terminal's width in characters.
+    #[serde(default = "default_cols")]
+    cols: u16,
+    /// The terminal's height in lines.
+    #[serde(default = "default_rows")]
+    rows: u16,
+    /// The start of a replica's container id; any replica when absent. For shells alone.
+    replica: Option<String>,
+}
+
+fn default_cols() -> u16 {
+    80
+}
+
+fn default_rows() -> u16 {
+    24
+}
+
+impl ShellQuery {
+    fn request(self) -> Result<ShellRequest, ApiError> {
+        let invalid = |message: &str| ApiError::new(Code::QueryInvalid, message);
+        let size = Size { cols: self.cols, rows: self.rows };
+        let tty = match self.term {
+            Some(term) if is_term(&term) => Some(Tty { term, size }),
+            Some(_) => return Err(invalid("term is not a kind of terminal, as in xterm-256color")),
+            None => None,
+        };
+        if self.command.as_ref().is_some_and(|command| command.contains('\0')) {
+            return Err(invalid("command holds a NUL"));
+        }
+        if self.replica.as_ref().is_some_and(|id| id.len() < 4 || !id.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err(invalid("replica is not the start of a container's id, of four characters at least"));
+        }
+        let command = self.command.filter(|command| !command.is_empty());
+        Ok(ShellRequest { command, tty, env: BTreeMap::new(), replica: self.replica })
+    }
+}
+
+fn is_term(term: &str) -> bool {
+    (1..=64).contains(&term.len()) && term.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b))
+}
+
+/// Where a tunnel leads.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TunnelQuery {
+    /// `db` or `memcached`.
+    #[param(value_type = String)]
+    to: TunnelTo,
+}
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// Makes the request a websocket once the stream is open: what is refused is an answer as any other.
+async fn upgraded(
+    state: Arc<State>,
+    upgrade: Upgrade,
+    open: impl Future<Output = Result<StreamHandle, ApiError>>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|rejection| ApiError::new(Code::UpgradeRequired, rejection.body_text()))?;
+    let handle = open.await?;
+    let (tasks, shutdown) = (state.tasks.clone(), state.shutdown.clone());
+    let upgrade = upgrade.max_message_size(socket::MAX_MESSAGE).max_frame_size(socket::MAX_MESSAGE);
+    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(socket::serve(socket, handle, shutdown))))
+}
+
+/// A shell in a running replica, or one command in it. A websocket.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/shell", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    responses((status = 101), (status = 403, description = "`forbidden`"), (status = 409, description = "`not_serving`"),
+        (status = 426, description = "`upgrade_required`")))]
+pub async fn shell(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Query(query): Query<ShellQuery>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    let request = query.request()?;
+    upgraded(Arc::clone(&state), upgrade, remote::shell(&state, &actor, &app, &label, request)).await
+}
+
+/// A command in a one-off container of what serves. A websocket.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/run", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    responses((status = 101), (status = 403, description = "`forbidden`"), (status = 409, description = "`not_serving`"),
+        (status = 426, description = "`upgrade_required`")))]
+pub async fn run(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Query(query): Query<ShellQuery>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    let request = query.request()?;
+    upgraded(Arc::clone(&state), upgrade, remote::run(&state, &actor, &app, &label, request)).await
+}
+
+/// A client of the instance's own database. A websocket.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/db", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    responses((status = 101), (status = 403, description = "`forbidden`"),
+        (status = 409, description = "`not_serving` or `service_missing`"),
+        (status = 426, description = "`upgrade_required`")))]
+pub async fn db(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Query(query): Query<ShellQuery>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    let request = query.request()?;
+    upgraded(Arc::clone(&state), upgrade, remote::db(&state, &actor, &app, &label, request)).await
+}
+
+/// A connection to the instance's own database or memcached. A websocket.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/tunnel", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path), TunnelQuery),
+    responses((status = 101), (status = 403, description = "`forbidden`"),
+        (status = 409, description = "`not_serving` or `service_missing`"),
+        (status = 426, description = "`upgrade_required`")))]
+pub async fn tunnel(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Query(query): Query<TunnelQuery>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    upgraded(Arc::clone(&state), upgrade, remote::tunnel(&state, &actor, &app, &label, query.to)).await
+}
+
+/// The instance's writable paths over the SFTP protocol. A websocket.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/sftp", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 101), (status = 403, description = "`forbidden`"),
+        (status = 409, description = "`not_serving` or `service_missing`"),
+        (status = 426, description = "`upgrade_required`")))]
+pub async fn sftp(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    upgraded(Arc::clone(&state), upgrade, remote::files(&state, &actor, &app, &label, FilesProgram::Sftp)).await
+}

@@ -1,0 +1,146 @@
+//! An instance that somebody may operate, and the way from there to an open door.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use magrathea_core::names::{AppName, LabelName, Layer};
+use magrathea_core::people::Verb;
+use magrathea_core::plan::{Plan, ServiceSpec, Spec};
+use magrathea_core::wire::StreamSpec;
+
+use super::guard::guard;
+use super::{one_off_of, service_of};
+use crate::actor::Actor;
+use crate::api::error::{ApiError, Code};
+use crate::db::apps::App;
+use crate::db::{instances, plans, releases};
+use crate::doors::{DoorKind, NewDoor};
+use crate::engine::{Site, load_secrets_of, nodes_of};
+use crate::hub::{CallError, NodeRef, StreamHandle};
+use crate::services::access::{Reach, find_app, no_instance};
+use crate::state::State;
+
+/// What serves at an instance.
+pub struct Place {
+    pub site: Site,
+    app: App,
+    plan: Plan,
+    resolved: magrathea_core::manifest::Resolved,
+    pub protected: bool,
+}
+
+impl Place {
+    /// Finds it, when the actor may operate it.
+    pub async fn find(state: &Arc<State>, actor: &Actor, name: &AppName, label: &LabelName) -> Result<Self, ApiError> {
+        let conn = state.db.conn().await?;
+        let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
+        let mut of_label = instances::list_app_instances(&conn, app.id).await?;
+        of_label.retain(|instance| instance.label == *label);
+        if of_label.is_empty() {
+            return Err(no_instance(name, label));
+        }
+        for instance in of_label {
+            let Some(plan) = plans::load_serving_plan(&conn, instance.id).await? else { continue };
+            let Some(row) = releases::load_serving(&conn, instance.id).await? else { continue };
+            let Some(resolved) = releases::load_resolved(&conn, instance.id, row.release).await? else { continue };
+            let protected = resolved.is_protected();
+            let site = Site::new(state, instance).map_err(crate::engine::into_api)?;
+            return Ok(Place { site, app, plan, resolved, protected });
+        }
+        Err(not_serving(name, label))
+    }
+
+    pub fn service(&self, key: &str) -> Option<&ServiceSpec> {
+        service_of(&self.plan, key)
+    }
+
+    /// The release's own service.
+    pub fn web(&self) -> Result<&ServiceSpec, ApiError> {
+        let instance = &self.site.instance;
+        self.service("app/web").ok_or_else(|| not_serving(&instance.app_name, &instance.label))
+    }
+
+    /// A service like the release's own, for a container that runs one command.
+    pub fn one_off(&self, kind: &str) -> Result<ServiceSpec, ApiError> {
+        Ok(one_off_of(self.web()?, &self.site.slug(), kind))
+    }
+
+    pub fn has_database(&self) -> bool {
+        self.plan.resources.iter().any(|resource| matches!(resource.spec, Spec::Database(_)))
+    }
+
+    /// The id of one of the cluster's own images.
+    pub fn image(&self, name: &str) -> Result<String, ApiError> {
+        let reports = self.site.nodes().into_iter().filter_map(|node| self.site.state.hub.report(&node));
+        let image = reports.into_iter().find_map(|report| report.images.get(name).cloned());
+        image.ok_or_else(|| {
+            ApiError::new(Code::NodeUnavailable, format!("the cluster's nodes have no image {name:?}"))
+                .with_hint("build the images on the node with layers/images/build.sh")
+        })
+    }
+
+    /// The values that the release's service names, as they are now.
+    pub async fn secrets(&self) -> Result<BTreeMap<String, String>, ApiError> {
+        let values = load_secrets_of(&self.site, &self.resolved).await.map_err(crate::engine::into_api)?;
+        let names = self.web()?.secret_env.values().flat_map(|text| text.names());
+        Ok(names.filter_map(|name| values.get_key_value(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    /// Opens a door with this stream behind it, on the first node of the layer that has what it leads to.
+    pub async fn open(
+        &self,
+        actor: &Actor,
+        kind: DoorKind,
+        detail: &str,
+        layer: Layer,
+        stream: StreamSpec,
+    ) -> Result<StreamHandle, ApiError> {
+        let (state, instance) = (&self.site.state, &self.site.instance);
+        let new =
+            NewDoor { actor, kind, app: Some(&self.app), label: Some(&instance.label), verb: Verb::Operate, detail };
+        let door = state.doors.open(state, new).await?;
+        let opened = tokio::select! {
+            opened = self.open_stream(layer, stream) => opened,
+            () = door.revoked() => Err(ApiError::new(Code::Forbidden, door.reason())),
+        };
+        match opened {
+            Ok(handle) => Ok(guard(state, door, handle)),
+            Err(error) => {
+                door.close(&format!("failed: {error}")).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_stream(&self, layer: Layer, stream: StreamSpec) -> Result<StreamHandle, ApiError> {
+        let mut refusal = None;
+        for node in nodes_of(&self.site.instance.cluster, &self.site.cluster, layer) {
+            match self.site.state.hub.open_stream(&node, stream.clone()).await {
+                Ok(handle) => return Ok(handle),
+                Err(error) => refusal = Some(refused(&node, error)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| {
+            ApiError::new(Code::NodeUnavailable, format!("no node of the cluster carries the layer {layer}"))
+        }))
+    }
+}
+
+fn not_serving(name: &AppName, label: &LabelName) -> ApiError {
+    ApiError::new(Code::NotServing, format!("{name} ({label}) serves nothing yet"))
+        .with_hint("deploy it: td app deploy")
+}
+
+fn refused(node: &NodeRef, error: CallError) -> ApiError {
+    match error {
+        CallError::Action(error) => {
+            let mut refused = ApiError::new(Code::ActionFailed, error.message);
+            refused.hint = error.hint;
+            refused
+        }
+        CallError::NotConnected | CallError::Lost | CallError::Timeout => {
+            ApiError::new(Code::NodeUnavailable, format!("node {node}: {error}"))
+                .with_hint("see `td cluster info`, and whether the node's agent runs")
+        }
+    }
+}

@@ -48,7 +48,7 @@ check_machine() {
     check_swarm
     local port
     if [[ -z $(pid_of magrathea-gateway || true) ]]; then
-        for port in "${api##*:}" "${agents##*:}"; do need_port "$port" "stop what listens there, or set MAGRATHEA_API / MAGRATHEA_AGENTS"; done
+        for port in "${api##*:}" "${agents##*:}" "${ssh##*:}"; do need_port "$port" "stop what listens there, or set MAGRATHEA_API / MAGRATHEA_AGENTS / MAGRATHEA_SSH"; done
     fi
     if ! router_runs; then
         for port in $(router_ports); do need_port "$port" "the router needs it: stop what listens there, or change routing: in $(clusters_file)"; done

@@ -7,7 +7,7 @@
 #   scripts/local.sh status   what runs
 #
 # Settings (environment): MAGRATHEA_HOME data and logs; MAGRATHEA_PREFIX names in the engine; MAGRATHEA_CLUSTERS the
-# clusters.yml of the first start; MAGRATHEA_API, MAGRATHEA_AGENTS listen addresses; MAGRATHEA_EXAMPLE= deploys none;
+# clusters.yml of the first start; MAGRATHEA_API, MAGRATHEA_AGENTS, MAGRATHEA_SSH listen addresses; MAGRATHEA_EXAMPLE= deploys none;
 # MAGRATHEA_SKIP_BUILD=1 starts what was built before.
 set -euo pipefail
 
@@ -16,6 +16,7 @@ home=${MAGRATHEA_HOME:-/var/lib/magrathea}
 prefix=${MAGRATHEA_PREFIX:-mag}
 api=${MAGRATHEA_API:-127.0.0.1:7443}
 agents=${MAGRATHEA_AGENTS:-127.0.0.1:7444}
+ssh=${MAGRATHEA_SSH:-127.0.0.1:7422}
 clusters_source=${MAGRATHEA_CLUSTERS:-$repo/clusters.yml}
 example=${MAGRATHEA_EXAMPLE-$repo/examples/guestbook}
 profile=${MAGRATHEA_PROFILE:-release}
@@ -109,7 +110,7 @@ as_gateway() {
         env HOME="$home/gateway" "$@"
 }
 
-gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/clusters.yml" --api "$api" --agents "$agents"; }
+gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/clusters.yml" --api "$api" --agents "$agents" --ssh "$ssh"; }
 
 start_gateway() {
     local flags

@@ -423,6 +423,41 @@ pub struct Whoami {
     pub name: String,
 }
 
+/// The gateway and its doors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayInfo {
+    pub version: String,
+    pub ssh: SshInfo,
+}
+
+/// Where SSH clients connect, and by what they know that it is the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SshInfo {
+    /// A host name or address.
+    pub host: String,
+    pub port: u16,
+    /// As in `ssh-ed25519 AAAA…`.
+    pub host_key: String,
+}
+
+impl SshInfo {
+    /// The host as OpenSSH writes it in known_hosts.
+    pub fn known_host(&self) -> String {
+        if self.port == 22 { self.host.clone() } else { format!("[{}]:{}", self.host, self.port) }
+    }
+
+    /// The line for known_hosts.
+    pub fn known_hosts_line(&self) -> String {
+        format!("{} {}", self.known_host(), self.host_key)
+    }
+
+    /// The start of an SSH URL, as in `ssh://git@gateway.example:7422`.
+    pub fn url(&self, user: &str) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 22 { format!("ssh://{user}@{host}") } else { format!("ssh://{user}@{host}:{}", self.port) }
+    }
+}
+
 /// Whether the gateway can work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

@@ -55,6 +55,9 @@ pub struct Listen {
     /// The address of the listener for agents.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7444", env = "MAGRATHEA_AGENTS")]
     pub agents: SocketAddr,
+    /// The address of the SSH listener.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7422", env = "MAGRATHEA_SSH")]
+    pub ssh: SocketAddr,
     /// The host name or address at which clients and agents reach the gateway; the listen address when absent.
     #[arg(long, value_name = "NAME", env = "MAGRATHEA_HOST")]
     pub host: Option<String>,
@@ -115,6 +118,11 @@ impl Listen {
         self.reached(self.agents)
     }
 
+    /// The host and port at which SSH clients connect.
+    pub fn ssh_reached(&self) -> (String, u16) {
+        (self.host.clone().unwrap_or_else(|| self.ssh.ip().to_string()), self.ssh.port())
+    }
+
     fn reached(&self, address: SocketAddr) -> String {
         match &self.host {
             Some(host) if host.contains(':') => format!("[{host}]:{}", address.port()),
@@ -129,7 +137,7 @@ pub fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
-/// The log filter, as in `info,magrathea_gateway=debug`.
+/// The log filter, as in `info,magrathea_gateway=debug`. What russh says of hostile clients' packets is not told.
 pub fn log_filter() -> String {
-    std::env::var_os("MAGRATHEA_LOG").and_then(|v| v.into_string().ok()).unwrap_or_else(|| "info".to_owned())
+    std::env::var_os("MAGRATHEA_LOG").and_then(|v| v.into_string().ok()).unwrap_or_else(|| "info,russh=off".to_owned())
 }

@@ -37,6 +37,8 @@ pub enum DoorKind {
     Fetch,
     Logs,
     Events,
+    /// Over which others are opened: stays as long as the person and the credential do, whatever their rights.
+    Connection,
 }
 
 impl DoorKind {
@@ -51,12 +53,13 @@ impl DoorKind {
             DoorKind::Fetch => "fetch",
             DoorKind::Logs => "logs",
             DoorKind::Events => "events",
+            DoorKind::Connection => "connection",
         }
     }
 
     /// Whether opening and closing stand in the timeline. Reading along does not: it would drown what was done.
     fn is_told(self) -> bool {
-        !matches!(self, DoorKind::Logs | DoorKind::Events | DoorKind::Fetch)
+        !matches!(self, DoorKind::Logs | DoorKind::Events | DoorKind::Fetch | DoorKind::Connection)
     }
 }
 
@@ -194,7 +197,8 @@ impl Doors {
             };
             let mut all = self.all();
             let Some(open) = all.get_mut(&id) else { continue };
-            let stays = fresh.as_ref().is_some_and(|fresh| fresh.may(open.verb, open.place.place()));
+            let may = |fresh: &Actor| open.kind == DoorKind::Connection || fresh.may(open.verb, open.place.place());
+            let stays = fresh.as_ref().is_some_and(may);
             if !stays && !open.revoked.is_cancelled() {
                 open.revoked.cancel();
                 ended.push(format!("{} by {}", open.title, open.actor.name));

@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod remote;
 pub mod seal;
 pub mod services;
+pub mod ssh;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -15,6 +15,7 @@ use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::seal::Seal;
 use crate::services::lists::DoorLists;
+use crate::ssh;
 
 /// Used as `Arc<State>`.
 pub struct State {
@@ -28,6 +29,8 @@ pub struct State {
     pub pki: Pki,
     /// `host:port` at which agents reach the agent listener.
     pub connect: String,
+    /// Where SSH clients connect, and by what they know the gateway.
+    pub ssh: ssh::Door,
     /// Every task of the gateway's; shutdown waits for them.
     pub tasks: TaskTracker,
     /// Cancelled when the gateway is to end.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::commands::open_state;
+use crate::config::Listen;
 use crate::db::tokens::{NewToken, TokenKind, insert_token};
 use crate::db::{self, Db, people};
 use crate::listen::Listener;
@@ -139,7 +140,7 @@ pub async fn state() -> TestState {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("pki")).unwrap();
     let (sender, clusters) = watch::channel(Arc::new(parse_clusters("clusters.yml", CLUSTERS).unwrap()));
-    let state = open_state(folder.path(), db, clusters, "127.0.0.1:1".to_owned()).unwrap();
+    let state = open_state(folder.path(), db, clusters, &nowhere()).unwrap();
     let conn = state.db.conn().await.unwrap();
     let admin = people::ensure_admin(&conn).await.unwrap();
     let token = crate::api::token::for_person().unwrap();
@@ -156,11 +157,17 @@ pub async fn state() -> TestState {
     TestState { state: Arc::new(state), admin, token: token.text, clusters: sender, folder }
 }
 
+/// Addresses at which nothing listens.
+fn nowhere() -> Listen {
+    let nowhere = "127.0.0.1:1".parse().unwrap();
+    Listen { api: nowhere, agents: nowhere, ssh: nowhere, host: None }
+}
+
 impl TestState {
     /// A new process on the same folder and database.
     pub fn reopen(&mut self) {
         let (db, clusters) = (self.state.db.clone(), self.clusters.subscribe());
-        self.state = Arc::new(open_state(self.folder.path(), db, clusters, "127.0.0.1:1".to_owned()).unwrap());
+        self.state = Arc::new(open_state(self.folder.path(), db, clusters, &nowhere()).unwrap());
     }
 }
 

@@ -94,6 +94,7 @@ fn engines_and_formats_are_named_in_one_place() {
     let in_folder = |files: Vec<String>, folder: &str| files.iter().all(|file| file.starts_with(folder));
     assert!(in_folder(files_naming("bollard"), "agent/src/"));
     assert!(in_folder(files_naming("tokio_postgres"), "gateway/src/db/"), "{:?}", files_naming("tokio_postgres"));
+    assert_eq!(files_naming("russh"), ["gateway/src/ssh/server.rs"]);
     assert_eq!(files_naming("serde_saphyr").len(), 1, "{:?}", files_naming("serde_saphyr"));
 }
 

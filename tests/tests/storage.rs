@@ -64,6 +64,7 @@ impl OnBtrfs {
             ("MAGRATHEA_PREFIX", PREFIX),
             ("MAGRATHEA_API", "127.0.0.1:19443"),
             ("MAGRATHEA_AGENTS", "127.0.0.1:19444"),
+            ("MAGRATHEA_SSH", "127.0.0.1:19422"),
             ("MAGRATHEA_EXAMPLE", ""),
             ("MAGRATHEA_SKIP_BUILD", "1"),
             ("MAGRATHEA_YES", "1"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{Enrol, Enrolled, NodeToken, Whoami};
+use magrathea_core::api::{Enrol, Enrolled, GatewayInfo, NodeToken, SshInfo, Whoami};
 use magrathea_core::names::{ClusterName, NodeName};
 use magrathea_core::people::{Place, Verb};
 
@@ -72,4 +72,12 @@ pub async fn enrol(
 #[utoipa::path(get, path = "/v1/whoami", tag = "gateway", responses((status = 200, body = Whoami)))]
 pub async fn whoami(actor: Actor) -> axum::Json<Whoami> {
     axum::Json(Whoami { id: actor.person.0, name: actor.name })
+}
+
+/// The gateway and its doors.
+#[utoipa::path(get, path = "/v1/gateway", tag = "gateway", responses((status = 200, body = GatewayInfo)))]
+pub async fn gateway(Shared(state): Shared<Arc<State>>) -> axum::Json<GatewayInfo> {
+    let door = &state.ssh;
+    let ssh = SshInfo { host: door.host.clone(), port: door.port, host_key: door.host_key.public.clone() };
+    axum::Json(GatewayInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ssh })
 }

@@ -43,6 +43,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{cluster}", get(clusters::show))
         .route("/v1/clusters/{cluster}/nodes/{node}/token", post(enrol::token))
+        .route("/v1/gateway", get(enrol::gateway))
         .route("/v1/status", get(clusters::status))
         .route("/v1/timeline", get(apps::timeline))
         .route("/v1/whoami", get(enrol::whoami))
@@ -134,7 +135,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
-        enrol::token, enrol::enrol, enrol::whoami,
+        enrol::token, enrol::enrol, enrol::whoami, enrol::gateway,
     ),
     components(schemas(
         magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo

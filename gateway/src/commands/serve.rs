@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Store, prepare};
-use crate::config::Serve;
+use crate::config::{Listen, Serve};
 use crate::db::Db;
 use crate::doors::{self, Doors};
 use crate::engine::{self, Engine};
@@ -22,7 +22,7 @@ use crate::pki::Pki;
 use crate::seal::Seal;
 use crate::services::lists::DoorLists;
 use crate::state::State;
-use crate::{api, clusters};
+use crate::{api, clusters, ssh};
 
 /// How long tasks may take to end before the database is stopped under them.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -43,12 +43,14 @@ pub async fn serve(options: Serve) -> anyhow::Result<()> {
 async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (sender, clusters) = watch::channel(Arc::new(first));
     let names = options.listen.names();
-    let state = Arc::new(open_state(&options.place.data, db, clusters, options.listen.connect())?);
+    let state = Arc::new(open_state(&options.place.data, db, clusters, &options.listen)?);
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
     let api = bind(options.listen.api, state.pki.api_config(&names)?).await?;
     let agents = bind(options.listen.agents, state.pki.agents_config(&names)?).await?.for_streams();
-    tracing::info!(api = %api.address()?, agents = %agents.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
+    let ssh = ssh::Listener::bind(options.listen.ssh, &state.ssh.host_key).await?;
+    let (at_api, at_agents, at_ssh) = (api.address()?, agents.address()?, ssh.address()?);
+    tracing::info!(api = %at_api, agents = %at_agents, ssh = %at_ssh, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);
     tasks.spawn(clusters::watch(options.place.clusters.clone(), sender, shutdown.clone()));
@@ -56,6 +58,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     tasks.spawn(doors::watch(Arc::clone(&state)));
     tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
     tasks.spawn(agents.serve(hub::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
+    tasks.spawn(ssh.serve(Arc::clone(&state)));
 
     asked_to_end().await?;
     tracing::info!("ending");
@@ -72,7 +75,7 @@ pub fn open_state(
     data: &Path,
     db: Db,
     clusters: watch::Receiver<Arc<Clusters>>,
-    connect: String,
+    listen: &Listen,
 ) -> anyhow::Result<State> {
     Ok(State {
         db,
@@ -82,7 +85,8 @@ pub fn open_state(
         pki: Pki::load_or_create(&data.join("pki"))?,
         engine: Engine::open(data)?,
         data: data.to_owned(),
-        connect,
+        connect: listen.connect(),
+        ssh: ssh::Door::open(&data.join("pki"), listen.ssh_reached())?,
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
         doors: Doors::default(),

@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use cron::check_schedule;
 pub use parse::{default_manifest, parse_manifest};
-pub use resolve::LabelError;
+pub use resolve::{LabelError, MAIN_BRANCHES};
 pub use schema::manifest_json_schema;
 pub use sections::*;
 

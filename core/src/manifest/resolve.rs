@@ -54,6 +54,23 @@ impl Manifest {
     }
 }
 
+/// The branches that a file's only label follows when it names none.
+pub const MAIN_BRANCHES: [&str; 2] = ["main", "master"];
+
+impl Manifest {
+    /// The labels that a push of `branch` deploys: those that name it; the only label follows [`MAIN_BRANCHES`] when it
+    /// names no branch. Other branches belong to nobody.
+    pub fn labels_of_branch(&self, branch: &str) -> Vec<LabelName> {
+        let mut labels = self.labels.values();
+        if let (Some(only), None) = (labels.next(), labels.next())
+            && only.branch.is_none()
+        {
+            return MAIN_BRANCHES.contains(&branch).then(|| only.label.clone()).into_iter().collect();
+        }
+        self.labels.values().filter(|r| r.branch.as_deref() == Some(branch)).map(|r| r.label.clone()).collect()
+    }
+}
+
 impl Resolved {
     /// Whether what destroys asks for the label's name.
     pub fn is_protected(&self) -> bool {

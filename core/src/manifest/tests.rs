@@ -448,3 +448,24 @@ proptest! {
         prop_assert_eq!(env("two"), below);
     }
 }
+
+#[test]
+fn a_branch_deploys_the_labels_that_follow_it() {
+    for (text, branch, labels) in [
+        ("{}", "main", "default"),
+        ("{}", "master", "default"),
+        ("{}", "develop", ""),
+        ("labels: {production: {}}", "main", "production"),
+        ("labels: {production: {branch: live}}", "main", ""),
+        ("labels: {production: {branch: live}}", "live", "production"),
+        ("labels: {production: {}, staging: {}}", "main", ""),
+        (
+            "labels: {production: {branch: main}, staging: {branch: develop}, qa: {branch: develop}}",
+            "develop",
+            "qa staging",
+        ),
+    ] {
+        let found = parse(text).labels_of_branch(branch);
+        assert_eq!(found.iter().map(LabelName::as_str).collect::<Vec<_>>().join(" "), labels, "{text} {branch}");
+    }
+}

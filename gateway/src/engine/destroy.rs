@@ -50,7 +50,9 @@ pub async fn destroy_app(state: &Arc<State>, actor: &Actor, app: &App) -> Result
         ..Default::default()
     };
     timeline::append(&tx, entry).await?;
-    Ok(tx.commit().await.map_err(DbError::from)?)
+    tx.commit().await.map_err(DbError::from)?;
+    state.git.remove(app.id);
+    Ok(())
 }
 
 async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Result<(), ApiError> {

@@ -21,7 +21,7 @@ mod secrets;
 mod submit;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod views;
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use preview::preview;
 pub use runtime::Engine;
-pub use submit::{into_api, submit};
+pub use submit::{into_api, submit, submit_tar};
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
 
 use crate::state::State;

@@ -12,6 +12,7 @@ use magrathea_core::plan::{Plan, Spec, diff_plans};
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::intake::Packing;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
 use super::secrets::name_secrets;
 use super::submit::{Chosen, choose, into_api};
@@ -34,7 +35,7 @@ pub async fn preview<E: std::fmt::Display>(
     if let Some(app) = &known {
         require(actor, app, Verb::Look, Reach::Some)?;
     }
-    let chosen = choose(state, name, &info, body).await?;
+    let chosen = choose(state, name, &info, Packing::Zstd, body).await?;
     if let Some(app) = &known {
         require(actor, app, Verb::Look, Reach::Label(&chosen.resolved.label))?;
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::events::Recorder;
 use super::failure::Failure;
-use super::intake::{self, IntakeError, Source};
+use super::intake::{self, IntakeError, Packing, Source};
 use super::layout::Site;
 use super::lease;
 use super::pipeline::{self, Attempt, Job};
@@ -39,12 +39,35 @@ pub struct Chosen {
     pub warnings: Vec<String>,
 }
 
-/// Takes a source in and begins its deploy, which goes on by itself whether or not the caller stays.
+/// Takes a source in, a tar packed with zstd, and begins its deploy, which goes on by itself whether or not the caller
+/// stays.
 pub async fn submit<E: std::fmt::Display>(
     state: &Arc<State>,
     actor: &Actor,
     name: &AppName,
     info: SourceInfo,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<DeployInfo, ApiError> {
+    submit_packed(state, actor, name, info, Packing::Zstd, body).await
+}
+
+/// The same for a plain tar.
+pub async fn submit_tar<E: std::fmt::Display>(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    info: SourceInfo,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<DeployInfo, ApiError> {
+    submit_packed(state, actor, name, info, Packing::Plain, body).await
+}
+
+async fn submit_packed<E: std::fmt::Display>(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    info: SourceInfo,
+    packing: Packing,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<DeployInfo, ApiError> {
     if state.shutdown.is_cancelled() {
@@ -60,7 +83,7 @@ pub async fn submit<E: std::fmt::Display>(
             return Err(no_app(name).with_hint(format!("make it with `td app create {name}`, or deploy with --create")));
         }
     }
-    let chosen = choose(state, name, &info, body).await?;
+    let chosen = choose(state, name, &info, packing, body).await?;
     let label = &chosen.resolved.label;
     let (app, made) = match known {
         Some(app) => (app, None),
@@ -102,9 +125,10 @@ pub async fn choose<E: std::fmt::Display>(
     state: &Arc<State>,
     app: &AppName,
     info: &SourceInfo,
+    packing: Packing,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Chosen, ApiError> {
-    let source = intake::receive(body, state.blobs()).await.map_err(refused)?;
+    let source = intake::receive(body, packing, state.blobs()).await.map_err(refused)?;
     let (manifest, mut warnings) = match &source.manifest {
         None => (manifest::default_manifest(), Vec::new()),
         Some(text) => {

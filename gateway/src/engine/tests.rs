@@ -2,4 +2,4 @@
 
 mod deploys;
 mod drift;
-mod world;
+pub(crate) mod world;

@@ -15,16 +15,20 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 pub use entry::IntakeError;
-pub use normalise::Source;
+pub use normalise::{Packing, Source};
 
 /// Receives an archive as it arrives and stores it in `folder`. Nothing stays there when it fails.
-pub async fn receive<E>(body: impl Stream<Item = Result<Bytes, E>>, folder: PathBuf) -> Result<Source, IntakeError>
+pub async fn receive<E>(
+    body: impl Stream<Item = Result<Bytes, E>>,
+    packing: Packing,
+    folder: PathBuf,
+) -> Result<Source, IntakeError>
 where
     E: std::fmt::Display,
 {
     let (sender, receiver) = mpsc::channel(16);
     let blocking = tokio::task::spawn_blocking(move || {
-        normalise::take_in(Pieces { receiver, current: Bytes::new() }, &folder, &limits::LIMITS)
+        normalise::take_in(Pieces { receiver, current: Bytes::new() }, packing, &folder, &limits::LIMITS)
     });
     let mut body = std::pin::pin!(body);
     while let Some(piece) = body.next().await {

@@ -24,14 +24,33 @@ pub struct Source {
     pub manifest: Option<String>,
 }
 
-/// Reads a zstd-compressed tar and stores it, checked and normalised, as `folder/SHA256`. Blocks.
-pub fn take_in(archive: impl Read, folder: &Path, limits: &Limits) -> Result<Source, IntakeError> {
-    let counts = Rc::new(Counts::default());
-    let compressed = Counted { inner: archive, counts: counts.clone(), side: Side::Compressed, limits };
-    let decoder = zstd::Decoder::new(compressed).map_err(read_error)?;
-    let unpacked = Counted { inner: decoder, counts, side: Side::Unpacked, limits };
-    let mut input = tar::Archive::new(unpacked);
+/// How an archive arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    Zstd,
+    /// From a program of our own on this machine.
+    Plain,
+}
 
+/// Reads a tar and stores it, checked and normalised, as `folder/SHA256`. Blocks.
+pub fn take_in(archive: impl Read, packing: Packing, folder: &Path, limits: &Limits) -> Result<Source, IntakeError> {
+    let counts = Rc::new(Counts::default());
+    match packing {
+        Packing::Plain => {
+            // Nothing is compressed, so no ratio can be exceeded.
+            counts.compressed.set(u64::MAX);
+            store(Counted { inner: archive, counts, side: Side::Unpacked, limits }, folder, limits)
+        }
+        Packing::Zstd => {
+            let compressed = Counted { inner: archive, counts: counts.clone(), side: Side::Compressed, limits };
+            let decoder = zstd::Decoder::new(compressed).map_err(read_error)?;
+            store(Counted { inner: decoder, counts, side: Side::Unpacked, limits }, folder, limits)
+        }
+    }
+}
+
+fn store(archive: impl Read, folder: &Path, limits: &Limits) -> Result<Source, IntakeError> {
+    let mut input = tar::Archive::new(archive);
     let file = tempfile::NamedTempFile::new_in(folder).map_err(IntakeError::Store)?;
     let encoder = zstd::Encoder::new(Hashed::new(file), 1).map_err(IntakeError::Store)?;
     let mut pass = Pass { limits, seen: Seen::default(), tree: Tree::default(), manifest: None };

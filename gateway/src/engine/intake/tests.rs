@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::limits::{LIMITS, Limits};
-use super::normalise::{Source, take_in};
+use super::normalise::{Packing, Source, take_in};
 
 /// Builds a tar without any of the checks that the tar crate's own builder makes.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Tar {
         let mut bytes = self.0.clone();
         bytes.extend_from_slice(&[0; 1024]);
         let packed = zstd::encode_all(bytes.as_slice(), 1).unwrap();
-        let result = take_in(packed.as_slice(), folder.path(), limits).map_err(|e| e.to_string());
+        let result = take_in(packed.as_slice(), Packing::Zstd, folder.path(), limits).map_err(|e| e.to_string());
         if result.is_err() {
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a refused archive leaves nothing");
         }
@@ -162,7 +162,7 @@ fn broken_streams_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let whole = zstd::encode_all(Tar::default().file("f", &"x".repeat(9000)).0.as_slice(), 1).unwrap();
     for bytes in [b"not zstd at all".as_slice(), &whole[..whole.len() / 2]] {
-        let error = take_in(bytes, folder.path(), &LIMITS).unwrap_err();
+        let error = take_in(bytes, Packing::Zstd, folder.path(), &LIMITS).unwrap_err();
         assert!(error.to_string().contains("cannot be read"), "{error}");
     }
 }
@@ -174,13 +174,15 @@ async fn a_body_is_received_in_pieces() {
     let bytes = encoder.finish().unwrap();
     let pieces: Vec<_> = bytes.chunks(7).map(|c| Ok::<_, String>(bytes::Bytes::copy_from_slice(c))).collect();
     let folder = tempfile::tempdir().unwrap();
-    let source = super::receive(futures_util::stream::iter(pieces), folder.path().to_owned()).await.unwrap();
+    let source =
+        super::receive(futures_util::stream::iter(pieces), Packing::Zstd, folder.path().to_owned()).await.unwrap();
     let mut stored = Vec::new();
     let file = std::fs::File::open(super::blob_path(folder.path(), &source.blob.sha256)).unwrap();
     zstd::Decoder::new(file).unwrap().read_to_end(&mut stored).unwrap();
     assert!(String::from_utf8_lossy(&stored).contains("hello"));
 
     let broken = vec![Ok(bytes::Bytes::from(bytes[..9].to_vec())), Err("connection reset")];
-    let error = super::receive(futures_util::stream::iter(broken), folder.path().to_owned()).await.unwrap_err();
+    let error =
+        super::receive(futures_util::stream::iter(broken), Packing::Zstd, folder.path().to_owned()).await.unwrap_err();
     assert!(error.to_string().contains("the upload broke off"), "{error}");
 }

@@ -48,6 +48,8 @@ pub struct Held {
 pub enum Hang {
     Before,
     After,
+    /// Before, until [`Held::hang`] is taken away.
+    Pause,
 }
 
 pub struct World {
@@ -115,6 +117,12 @@ impl World {
                     }
                     held.hang.clone().filter(|(hanging, _)| *hanging == name).map(|(_, hang)| hang)
                 };
+                if hang == Some(Hang::Pause) {
+                    reached.notify_one();
+                    while held.lock().unwrap().hang.is_some() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
                 if hang == Some(Hang::Before) {
                     reached.notify_one();
                     std::future::pending::<()>().await;

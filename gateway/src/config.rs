@@ -23,6 +23,9 @@ pub enum Command {
     Init(Init),
     /// Prints a one-time token with which a node's agent enrols; it is good for an hour.
     NodeToken(NodeToken),
+    /// What git runs during a push: asks the gateway whether it is accepted.
+    #[command(hide = true)]
+    Hook(Hook),
     /// Prints the API's OpenAPI document.
     Openapi,
     /// Prints the reference of the API's error codes, in Markdown.
@@ -93,6 +96,27 @@ pub struct NodeToken {
     /// The file for the token (mode 0600); printed when absent.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Hook {
+    /// Git's name of the moment.
+    pub event: HookEvent,
+    /// Proves which push it is.
+    #[arg(long, env = "MAGRATHEA_PUSH", hide_env_values = true)]
+    pub push: String,
+    /// Where the gateway listens for hooks.
+    #[arg(long, env = "MAGRATHEA_PUSH_SOCKET")]
+    pub socket: PathBuf,
+    /// Where git keeps the new objects.
+    #[arg(long, env = "GIT_QUARANTINE_PATH")]
+    pub quarantine: Option<PathBuf>,
+}
+
+/// When git runs hooks.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum HookEvent {
+    PreReceive,
 }
 
 impl Listen {

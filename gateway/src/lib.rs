@@ -10,6 +10,7 @@ pub mod db;
 pub mod doors;
 pub mod engine;
 mod files;
+pub mod git;
 pub mod hub;
 mod listen;
 pub mod pki;

@@ -6,10 +6,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use magrathea_gateway::commands;
 use magrathea_gateway::config::{self, Cli, Command};
+use magrathea_gateway::git;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Hook(hook) = &cli.command {
+        return git::hook::run(hook);
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(config::log_filter()))
         .with_writer(std::io::stderr)
@@ -31,6 +35,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(options) => runtime.block_on(commands::serve(options)),
         Command::Init(options) => runtime.block_on(commands::init(options)),
         Command::NodeToken(options) => runtime.block_on(commands::node_token(options)),
+        // Run above: it needs no runtime.
+        Command::Hook(_) => Ok(()),
         Command::Openapi => Ok(writeln!(std::io::stdout(), "{}", commands::openapi_json()?)?),
         Command::Errors => Ok(write!(std::io::stdout(), "{}", commands::errors_markdown())?),
     }

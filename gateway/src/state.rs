@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::db::Db;
 use crate::doors::Doors;
 use crate::engine::Engine;
+use crate::git::Git;
 use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::seal::Seal;
@@ -37,6 +38,8 @@ pub struct State {
     pub shutdown: CancellationToken,
     /// What the engine knows beside the store; made with [`Engine::open`].
     pub engine: Engine,
+    /// Apps' repositories.
+    pub git: Git,
     /// What people hold open.
     pub doors: Doors,
     /// From where the gateway's doors may be used.

@@ -9,6 +9,7 @@ mod deploys;
 mod enrol;
 pub mod error;
 mod extract;
+mod git;
 mod leftover;
 mod remote;
 mod respond;

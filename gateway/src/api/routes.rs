@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::{apps, auth, certificates, clusters, config, deploys, enrol, leftover, remote, respond};
+use super::{apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, remote, respond};
 use crate::state::State;
 
 /// The largest JSON body, in bytes. A source has limits of its own.
@@ -71,11 +71,15 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/healthz", get(clusters::health))
         .route("/v1/openapi.json", get(async || Json(openapi())))
         .route("/v1/enrol", post(enrol::enrol))
-        .layer(axum::Extension(throttle))
+        .layer(axum::Extension(Arc::clone(&throttle)))
         .layer(middleware::from_fn(time_limit));
+
+    // Asks for a token in git's own way.
+    let git = git::router().layer(axum::Extension(throttle));
 
     protected
         .merge(public)
+        .merge(git)
         .fallback(async || ApiError::new(Code::RouteNotFound, "this path is not part of the API"))
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "this path does not know this method")

@@ -16,6 +16,7 @@ use crate::config::{Listen, Serve};
 use crate::db::Db;
 use crate::doors::{self, Doors};
 use crate::engine::{self, Engine};
+use crate::git::{self, Git};
 use crate::hub::{self, Hub};
 use crate::listen::Listener;
 use crate::pki::Pki;
@@ -55,6 +56,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);
     tasks.spawn(clusters::watch(options.place.clusters.clone(), sender, shutdown.clone()));
     engine::start(&state);
+    git::start(&state)?;
     tasks.spawn(doors::watch(Arc::clone(&state)));
     tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
     tasks.spawn(agents.serve(hub::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
@@ -84,6 +86,7 @@ pub fn open_state(
         clusters,
         pki: Pki::load_or_create(&data.join("pki"))?,
         engine: Engine::open(data)?,
+        git: Git::open(data, &Git::hook_command()?)?,
         data: data.to_owned(),
         connect: listen.connect(),
         ssh: ssh::Door::open(&data.join("pki"), listen.ssh_reached())?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{app, cert, cluster, completions, config, deploy, man, timeline};
+use crate::command::{app, cert, cluster, completions, config, deploy, gateway, man, timeline};
 use crate::exit::Exit;
 
 /// Deploys applications to static clusters of your own servers.
@@ -77,6 +77,8 @@ pub enum Command {
     /// Clusters and their nodes
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// The gateway's version, SSH address and host key
+    Gateway(gateway::Arguments),
     /// Everything at a glance: clusters, instances, running deploys
     Status,
     /// Who did what, newest first

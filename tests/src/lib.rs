@@ -3,6 +3,7 @@
 
 pub mod load;
 pub mod site;
+pub mod ssh;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

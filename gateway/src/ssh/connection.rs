@@ -26,6 +26,9 @@ use crate::state::State;
 /// Channels that may be open at a time on one connection.
 const CHANNELS: usize = 32;
 
+/// How long what runs on a channel may take to end once the connection has.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How long a refusal takes once an address has had many.
 const SLOWED: Duration = Duration::from_secs(3);
 
@@ -181,10 +184,17 @@ impl Connection {
     }
 
     fn run(&self, permit: OwnedSemaphorePermit, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.end.clone().run_until_cancelled_owned(task);
+        let end = self.end.clone();
         self.state.tasks.spawn(async move {
-            task.await;
-            drop(permit);
+            let _permit = permit;
+            let late = async {
+                end.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            tokio::select! {
+                () = task => {}
+                () = late => {}
+            }
         });
     }
 }

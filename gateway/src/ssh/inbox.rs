@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::target::Start;
 
@@ -58,6 +59,7 @@ pub struct Inlet {
     queue: mpsc::UnboundedSender<(usize, Incoming)>,
     gauge: Arc<Gauge>,
     waits: watch::Receiver<bool>,
+    _gone: DropGuard,
     started: bool,
     variables: usize,
 }
@@ -66,6 +68,8 @@ pub struct Inlet {
 pub struct Inbox {
     queue: mpsc::UnboundedReceiver<(usize, Incoming)>,
     gauge: Arc<Gauge>,
+    /// Cancelled once the client closed the channel or is gone, whether or not somebody takes things out.
+    pub gone: CancellationToken,
 }
 
 /// Told by the channel's output whether it waits for the client to take what was written.
@@ -82,13 +86,21 @@ struct Gauge {
 #[error("the client sent more than the program takes, and does not read what it writes")]
 pub struct Overrun;
 
-/// An empty inbox.
-pub fn inbox() -> (Inlet, Inbox, Waits) {
+/// An empty inbox of a connection that ends with `end`.
+pub fn inbox(end: &CancellationToken) -> (Inlet, Inbox, Waits) {
+    let gone = end.child_token();
     let (sender, receiver) = mpsc::unbounded_channel();
     let (waits, waited) = watch::channel(false);
     let gauge = Arc::new(Gauge { room: Semaphore::new(ROOM), held: AtomicUsize::new(0) });
-    let inlet = Inlet { queue: sender, gauge: Arc::clone(&gauge), waits: waited, started: false, variables: 0 };
-    (inlet, Inbox { queue: receiver, gauge }, Waits(waits))
+    let inlet = Inlet {
+        queue: sender,
+        gauge: Arc::clone(&gauge),
+        waits: waited,
+        _gone: gone.clone().drop_guard(),
+        started: false,
+        variables: 0,
+    };
+    (inlet, Inbox { queue: receiver, gauge, gone }, Waits(waits))
 }
 
 impl Inlet {
@@ -202,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_program_holds_the_client_up() {
-        let (mut inlet, mut inbox, _waits) = inbox();
+        let (mut inlet, mut inbox, _waits) = inbox(&CancellationToken::new());
         inlet.put(data(ROOM - MESSAGE)).await.unwrap();
         assert!(is_held_up(&mut inlet).await);
         assert_eq!(inbox.next().await, Some(data(ROOM - MESSAGE)));
@@ -211,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_waits_to_be_read_does_not_up_to_a_limit() {
-        let (mut inlet, mut inbox, waits) = inbox();
+        let (mut inlet, mut inbox, waits) = inbox(&CancellationToken::new());
         inlet.put(data(ROOM)).await.unwrap();
         waits.set(true);
         for _ in 0..(MOST / ROOM) - 2 {
@@ -225,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_order_of_the_protocol_is_kept() {
-        let (mut inlet, _inbox, _waits) = inbox();
+        let (mut inlet, _inbox, _waits) = inbox(&CancellationToken::new());
         let variable = |name: &str, value: &str| Incoming::Variable { name: name.into(), value: value.into() };
         for (incoming, welcome) in [
             (variable("LANG", "de_DE.UTF-8"), true),
@@ -250,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn data_is_read_up_to_its_end() {
-        let (mut inlet, inbox, _waits) = inbox();
+        let (mut inlet, inbox, _waits) = inbox(&CancellationToken::new());
         for incoming in [data(3), Incoming::Resize { cols: 1, rows: 1 }, data(2), Incoming::Eof, data(9)] {
             inlet.put(incoming).await.unwrap();
         }

@@ -1,7 +1,7 @@
 //! The SSH door: people log in with their keys, for git, shells, files and tunnels. What they may do is decided where
 //! the API decides it; here is only how they get there.
 
-#![expect(dead_code, reason = "shells, files and tunnels come with their doors")]
+#![expect(dead_code, reason = "git comes")]
 
 mod attempts;
 mod bridge;

@@ -14,6 +14,8 @@ pub struct Output {
     writing: Arc<Writing>,
     pub stdout: Writer,
     pub stderr: Writer,
+    /// Whether the client shows it on a terminal that it put into raw mode.
+    pub raw: bool,
 }
 
 /// Writes one stream. Notes whether it waits for the client: see [`super::inbox`].
@@ -29,7 +31,7 @@ impl Output {
     pub fn new(writing: Writing, waits: Waits) -> Self {
         let stdout = Writer { stream: Box::pin(writing.stdout()), waits: waits.clone() };
         let stderr = Writer { stream: Box::pin(writing.stderr()), waits };
-        Output { writing: Arc::new(writing), stdout, stderr }
+        Output { writing: Arc::new(writing), stdout, stderr, raw: false }
     }
 
     /// Kept beside the streams by whoever gives them away.
@@ -37,17 +39,25 @@ impl Output {
         Ending(Arc::clone(&self.writing))
     }
 
-    /// Says something to the person. Terminals are put into raw mode by the client, so lines end as they do there.
+    /// Says something to the person.
     pub async fn say(&mut self, text: &str) {
-        let _ = self.stderr.write_all(text.replace('\n', "\r\n").as_bytes()).await;
+        let text = if self.raw { text.replace('\n', "\r\n") } else { text.to_owned() };
+        let _ = self.stderr.write_all(text.as_bytes()).await;
     }
 }
 
 impl Ending {
     /// Says how the program ended, and closes the channel. What was written before arrives before.
     pub async fn exit(&self, code: i32) {
+        self.0.eof().await;
         // Statuses are small; whatever is not one counts as a failure.
-        self.0.exit(u32::try_from(code).unwrap_or(255)).await;
+        self.0.exit_status(u32::try_from(code).unwrap_or(255)).await;
+        self.0.close().await;
+    }
+
+    /// Says that no more comes; the client may still send.
+    pub async fn eof(&self) {
+        self.0.eof().await;
     }
 
     /// Closes a channel that has no program.

@@ -155,16 +155,17 @@ impl Writing {
         self.0.make_writer_ext(Some(1))
     }
 
-    /// Says how the program ended, and closes the channel.
-    pub async fn exit(&self, status: u32) {
+    /// Says that no more comes.
+    pub async fn eof(&self) {
         let _ = self.0.eof().await;
-        let _ = self.0.exit_status(status).await;
-        let _ = self.0.close().await;
     }
 
-    /// Closes the channel of a tunnel.
+    /// Says how the program ended.
+    pub async fn exit_status(&self, status: u32) {
+        let _ = self.0.exit_status(status).await;
+    }
+
     pub async fn close(&self) {
-        let _ = self.0.eof().await;
         let _ = self.0.close().await;
     }
 }
@@ -238,7 +239,7 @@ impl Handler for Callbacks {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> anyhow::Result<()> {
-        let (inlet, inbox, waits) = inbox();
+        let (inlet, inbox, waits) = inbox(&self.connection.end);
         let id = channel.id();
         let output = Output::new(Writing(channel.split().1), waits);
         if self.connection.open_session(inbox, output) {
@@ -260,7 +261,7 @@ impl Handler for Callbacks {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> anyhow::Result<()> {
-        let (inlet, inbox, waits) = inbox();
+        let (inlet, inbox, waits) = inbox(&self.connection.end);
         let id = channel.id();
         let output = Output::new(Writing(channel.split().1), waits);
         if self.connection.open_tunnel(host, port, Opening(reply), inbox, output) {

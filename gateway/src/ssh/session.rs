@@ -3,31 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use magrathea_core::api::SshInfo;
+use magrathea_core::names::LabelName;
+use magrathea_core::people::Verb;
+use magrathea_core::wire::{Size, Tty};
+
+use super::bridge::{End, carry};
 use super::connection::Connection;
-use super::inbox::{Inbox, Incoming};
+use super::inbox::{GIT_PROTOCOL, Inbox, Incoming};
 use super::output::Output;
-use super::target::{Misunderstood, Request, Start, parse_request};
+use super::target::{Misunderstood, Request, Start, Target, parse_request};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
+use crate::db::instances;
+use crate::remote::{self, ShellRequest};
+use crate::services::access::{Reach, find_app, require};
+use crate::state::State;
 
 /// What a client may set before it asks for something.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Setting {
-    pub terminal: Option<Terminal>,
-    pub variables: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terminal {
-    pub term: String,
-    pub cols: u16,
-    pub rows: u16,
+struct Setting {
+    terminal: Option<Tty>,
+    variables: BTreeMap<String, String>,
 }
 
 /// Serves one channel to its end.
 pub async fn serve(connection: Arc<Connection>, mut inbox: Inbox, mut output: Output) {
     let Some((setting, start)) = prepare(&mut inbox).await else { return };
     let ending = output.ending();
+    output.raw = setting.terminal.is_some();
     let Some(login) = connection.login() else { return };
     let code = match connection.actor().await {
         Ok(Some(actor)) => match parse_request(&login.user, start) {
@@ -64,10 +68,11 @@ async fn prepare(inbox: &mut Inbox) -> Option<(Setting, Start)> {
 }
 
 /// Nothing but a harmless name reaches a program as `TERM`.
-fn terminal(term: &str, cols: u32, rows: u32) -> Terminal {
+fn terminal(term: &str, cols: u32, rows: u32) -> Tty {
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"-+._".contains(&b);
     let known = (1..=64).contains(&term.len()) && term.bytes().all(harmless);
-    Terminal { term: if known { term.to_owned() } else { "dumb".to_owned() }, cols: small(cols), rows: small(rows) }
+    let size = Size { cols: small(cols), rows: small(rows) };
+    Tty { term: if known { term.to_owned() } else { "dumb".to_owned() }, size }
 }
 
 /// A terminal's width or height.
@@ -83,23 +88,87 @@ async fn work(
     inbox: Inbox,
     mut output: Output,
 ) -> i32 {
-    let _ = (connection, setting, inbox);
-    match request {
-        Request::Greeting => greet(actor, &mut output).await,
-        Request::Git(_) | Request::Shell { .. } | Request::Files { .. } => {
-            output.say("error: this is not there yet\n").await;
+    let state = &connection.state;
+    let opened = match request {
+        Request::Greeting => return greet(connection, actor, &mut output).await,
+        Request::Git(command) => return git(connection, actor, &command, setting, inbox, output).await,
+        Request::Shell { at, command } => match find_label(state, actor, &at).await {
+            Ok(label) => {
+                let (tty, env) = (setting.terminal, locale(setting.variables));
+                let request = ShellRequest { command, tty, env, replica: None };
+                remote::shell(state, actor, &at.app, &label, request).await
+            }
+            Err(error) => Err(error),
+        },
+        Request::Files { at, program } => match find_label(state, actor, &at).await {
+            Ok(label) => remote::files(state, actor, &at.app, &label, program).await,
+            Err(error) => Err(error),
+        },
+    };
+    let stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => return refused(&mut output, &error).await,
+    };
+    match carry(stream, inbox, &mut output).await {
+        End::Exit(code) => code,
+        End::Failed(why) => {
+            output.say(&format!("error: {why}\n")).await;
             EXIT_FAILED
+        }
+        End::Left => EXIT_FAILED,
+    }
+}
+
+/// What the program hears of the person's language.
+fn locale(mut variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    variables.remove(GIT_PROTOCOL);
+    variables
+}
+
+async fn git(
+    _connection: &Connection,
+    _actor: &Actor,
+    _command: &str,
+    _setting: Setting,
+    _inbox: Inbox,
+    mut output: Output,
+) -> i32 {
+    output.say("error: git over SSH is not there yet\n").await;
+    EXIT_FAILED
+}
+
+/// The label that is meant: the only one that the person sees, when they did not say.
+pub async fn find_label(state: &State, actor: &Actor, at: &Target) -> Result<LabelName, ApiError> {
+    if let Some(label) = &at.label {
+        return Ok(label.clone());
+    }
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, &at.app, Verb::Look, Reach::Some).await?;
+    let mut labels: Vec<_> = instances::list_app_instances(&conn, app.id).await?.into_iter().map(|i| i.label).collect();
+    labels.retain(|label| require(actor, &app, Verb::Look, Reach::Label(label)).is_ok());
+    labels.dedup();
+    match labels.as_slice() {
+        [label] => Ok(label.clone()),
+        [] => Err(ApiError::new(Code::InstanceNotFound, format!("{} has no instance yet", at.app))
+            .with_hint("deploy it: td app deploy")),
+        several => {
+            let names: Vec<_> = several.iter().map(LabelName::as_str).collect();
+            let message = format!("{} has several instances: {}", at.app, names.join(", "));
+            Err(ApiError::new(Code::LabelUnknown, message).with_hint(format!("log in as {}.LABEL", at.app)))
         }
     }
 }
 
-async fn greet(actor: &Actor, output: &mut Output) -> i32 {
+async fn greet(connection: &Connection, actor: &Actor, output: &mut Output) -> i32 {
+    let door = &connection.state.ssh;
+    let ssh = SshInfo { host: door.host.clone(), port: door.port, host_key: String::new() };
+    let (git, other) = (ssh.url("git"), ssh.url("APP.LABEL"));
     let name = &actor.name;
     let text = format!(
-        "Hello {name}, your key works. There is nothing to see here; what you can do:\n\
-         \x20 git clone ssh://git@HOST:PORT/APP.git   the source of an app\n\
-         \x20 ssh APP.LABEL@HOST                      a shell in an instance\n\
-         \x20 sftp APP.LABEL@HOST                     its files\n"
+        "Hello {name}, your key works. Nothing runs here; with what you may do:\n\
+         \x20 git clone {git}/APP.git\n\
+         \x20 ssh {other}\n\
+         \x20 sftp {other}\n"
     );
     output.say(&text).await;
     0
@@ -132,7 +201,7 @@ mod tests {
             (("", 70_000, u32::MAX), ("dumb", u16::MAX, u16::MAX)),
         ] {
             let made = terminal(given.0, given.1, given.2);
-            assert_eq!((made.term.as_str(), made.cols, made.rows), expect);
+            assert_eq!((made.term.as_str(), made.size.cols, made.size.rows), expect);
         }
     }
 }

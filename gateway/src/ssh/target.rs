@@ -2,6 +2,8 @@
 
 use magrathea_core::names::{AppName, LabelName};
 
+use crate::remote::FilesProgram;
+
 /// The longest command that is looked at, in bytes.
 const MAX_COMMAND: usize = 32 << 10;
 
@@ -38,14 +40,6 @@ pub struct Target {
     pub label: Option<LabelName>,
 }
 
-/// What reads and writes an instance's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FilesProgram {
-    Sftp,
-    /// The command line of `scp -t`, `scp -f` or `rsync --server`.
-    Command(String),
-}
-
 /// Why a request makes no sense; a sentence for the person, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -73,7 +67,7 @@ pub fn parse_request(user: &str, start: Start) -> Result<Request, Misunderstood>
         Some(command) if is_git(&command) => Ok(Request::Git(command)),
         None if user == "git" => Ok(Request::Greeting),
         Some(command) if is_files(&command) => {
-            Ok(Request::Files { at: user.parse()?, program: FilesProgram::Command(command) })
+            Ok(Request::Files { at: user.parse()?, program: FilesProgram::Line(command) })
         }
         command => Ok(Request::Shell { at: user.parse()?, command }),
     }
@@ -136,10 +130,8 @@ mod tests {
         let at = |text: &str| text.parse::<Target>().unwrap();
         let exec = |command: &str| Start::Exec(command.into());
         let shell = |target, command: Option<&str>| Request::Shell { at: at(target), command: command.map(Into::into) };
-        let files = |target, command: &str| Request::Files {
-            at: at(target),
-            program: FilesProgram::Command(command.to_owned()),
-        };
+        let files =
+            |target, command: &str| Request::Files { at: at(target), program: FilesProgram::Line(command.to_owned()) };
         for (user, start, expect) in [
             ("git", Start::Shell, Request::Greeting),
             ("git", exec("git-receive-pack '/blog.git'"), Request::Git("git-receive-pack '/blog.git'".into())),

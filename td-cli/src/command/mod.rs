@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod deploy;
+pub mod gateway;
 mod instances;
 pub mod man;
 mod reference;
@@ -31,6 +32,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Config(command) => config::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Gateway(arguments) => gateway::run(context, &arguments).await,
         Command::Status => status::run(context).await,
         Command::Timeline(arguments) => timeline::run(context, &arguments).await,
         Command::Completions(arguments) => completions::run(context, &arguments),

@@ -178,6 +178,12 @@ impl Connection {
         true
     }
 
+    /// Waits until no channel is open.
+    pub async fn idle(&self) {
+        let all = u32::try_from(CHANNELS).unwrap_or(u32::MAX);
+        drop(self.channels.acquire_many(all).await);
+    }
+
     fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.login.get()?;
         Arc::clone(&self.channels).try_acquire_owned().ok()

@@ -21,6 +21,9 @@ const IDENTIFY: Duration = Duration::from_secs(10);
 /// From the start until somebody is logged in: passphrases are typed and hardware keys touched in that time.
 const LOG_IN: Duration = Duration::from_secs(90);
 
+/// How long channels may go on once the gateway is to end.
+const DRAIN: Duration = Duration::from_secs(6);
+
 /// How long a client may take to go once it was told to.
 const GO: Duration = Duration::from_secs(1);
 
@@ -119,7 +122,11 @@ async fn must_end(connection: &Connection, start: tokio::time::Instant) -> &'sta
             Err(_) => "the gateway cannot know whether this key is still good",
         },
         () = connection.end.cancelled() => "the gateway has too many connections",
-        () = connection.state.shutdown.cancelled() => "the gateway is ending; try again soon",
+        () = async {
+            connection.state.shutdown.cancelled().await;
+            // Shells are told by their doors; a push may finish its transfer.
+            let _ = tokio::time::timeout(DRAIN, connection.idle()).await;
+        } => "the gateway is ending; try again soon",
     }
 }
 

@@ -1,8 +1,6 @@
 //! The SSH door: people log in with their keys, for git, shells, files and tunnels. What they may do is decided where
 //! the API decides it; here is only how they get there.
 
-#![expect(dead_code, reason = "git comes")]
-
 mod attempts;
 mod bridge;
 mod connection;

@@ -16,6 +16,7 @@ use super::target::{Misunderstood, Request, Start, Target, parse_request};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances;
+use crate::git::{self, GitIo, GitRequest};
 use crate::remote::{self, ShellRequest};
 use crate::services::access::{Reach, find_app, require};
 use crate::state::State;
@@ -91,7 +92,7 @@ async fn work(
     let state = &connection.state;
     let opened = match request {
         Request::Greeting => return greet(connection, actor, &mut output).await,
-        Request::Git(command) => return git(connection, actor, &command, setting, inbox, output).await,
+        Request::Git(command) => return git(state, actor, &command, setting, inbox, output).await,
         Request::Shell { at, command } => match find_label(state, actor, &at).await {
             Ok(label) => {
                 let (tty, env) = (setting.terminal, locale(setting.variables));
@@ -126,15 +127,27 @@ fn locale(mut variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 async fn git(
-    _connection: &Connection,
-    _actor: &Actor,
-    _command: &str,
-    _setting: Setting,
-    _inbox: Inbox,
+    state: &Arc<State>,
+    actor: &Actor,
+    command: &str,
+    setting: Setting,
+    inbox: Inbox,
     mut output: Output,
 ) -> i32 {
-    output.say("error: git over SSH is not there yet\n").await;
-    EXIT_FAILED
+    let request = match GitRequest::parse(command) {
+        Ok(request) => request.with_protocol(setting.variables.get(GIT_PROTOCOL).map(String::as_str)),
+        Err(error) => {
+            output.say(&format!("error: {error}\n")).await;
+            return EXIT_USAGE;
+        }
+    };
+    let gone = inbox.gone.clone();
+    let (stdout, stderr) = (Box::new(output.stdout), Box::new(output.stderr));
+    let io = GitIo { stdin: Box::new(inbox.into_reader()), stdout, stderr, gone };
+    git::serve(state, actor, request, io).await.unwrap_or_else(|error| {
+        tracing::error!(error = format!("{error:#}"), command, "git over SSH failed");
+        EXIT_FAILED
+    })
 }
 
 /// The label that is meant: the only one that the person sees, when they did not say.

@@ -28,7 +28,7 @@ pub const ENVIRONMENT: [(&str, &str); 4] = [
 ];
 
 fn after_help() -> String {
-    let codes: Vec<_> = Exit::ALL.iter().map(|(code, meaning)| format!("  {}  {meaning}", *code as u8)).collect();
+    let codes: Vec<_> = Exit::ALL.iter().map(|(code, meaning)| format!("  {}  {meaning}", code.code())).collect();
     let variables: Vec<_> = ENVIRONMENT.iter().map(|(name, meaning)| format!("  {name:<14}  {meaning}")).collect();
     format!("Exit codes:\n{}\n\nEnvironment:\n{}", codes.join("\n"), variables.join("\n"))
 }

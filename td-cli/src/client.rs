@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Exit, Failure};
+use crate::stream;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests that answer from the database.
@@ -20,6 +21,8 @@ pub const LONG_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// For websockets, which begin as HTTP/1.1.
+    upgrading: reqwest::Client,
     base: Url,
     token: HeaderValue,
 }
@@ -42,17 +45,20 @@ impl Client {
         token.set_sensitive(true);
         let ca = Certificate::from_pem_bundle(credentials.ca.as_bytes())
             .map_err(|_| Failure::say(Exit::NotAllowed, "the credentials hold no CA certificate in PEM form"))?;
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("td/", env!("CARGO_PKG_VERSION")))
-            .https_only(true)
-            .tls_certs_only(ca)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
-        if base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|error| Failure::say(Exit::Failed, root_cause(&error)))?;
-        Ok(Client { http, base, token })
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("td/", env!("CARGO_PKG_VERSION")))
+                .https_only(true)
+                .tls_certs_only([ca.clone()].into_iter().flatten())
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT);
+            let local = base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+            if local { builder.no_proxy() } else { builder }
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| Failure::say(Exit::Failed, root_cause(&error)))
+        };
+        Ok(Client { http: built(builder())?, upgrading: built(builder().http1_only())?, base, token })
     }
 
     /// The address of `/v1/SEGMENT/…`; every segment is escaped, so no name reaches another route.
@@ -123,6 +129,16 @@ impl Client {
             Ok(request) => Ok(accept(request.send().await?).await),
             Err(failure) => Ok(Err(failure)),
         }
+    }
+
+    /// Opens a stream of frames.
+    pub async fn websocket(
+        &self,
+        segments: &[&str],
+        query: &Query,
+    ) -> Result<(stream::Sender, stream::Receiver), Failure> {
+        let request = self.upgrading.get(self.url(segments, query)?).header(AUTHORIZATION, self.token.clone());
+        stream::open(request, accept, |error| self.unreachable(error)).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {

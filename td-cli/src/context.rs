@@ -4,17 +4,41 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use magrathea_core::api::AppInfo;
 use magrathea_core::manifest;
 use magrathea_core::names::AppName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::cli::Globals;
-use crate::client::Client;
+use crate::client::{Client, Query};
+use crate::command::instances;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::settings;
+
+/// An instance that a command is about.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub app: String,
+    pub label: String,
+    pub instance: Uuid,
+}
+
+impl Place {
+    /// The route of one of its doors.
+    pub fn segments<'a>(&'a self, door: &'a str) -> [&'a str; 5] {
+        ["apps", &self.app, "instances", &self.label, door]
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.app, self.label)
+    }
+}
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -47,6 +71,16 @@ impl Context<'_> {
         })?;
         let _ = self.guessed.set(app.clone());
         Ok(app)
+    }
+
+    /// The instance that --app and --label name, or the app's only one.
+    pub async fn place(&self) -> Result<(Client, Place), Failure> {
+        let name = self.app(None)?;
+        let client = self.client()?;
+        let app: AppInfo = client.get(&["apps", name.as_str()], &Query::new()).await?;
+        let instance = instances::choose(&app.instances, name.as_str(), self.globals.label.as_deref())?;
+        let place = Place { app: app.name.clone(), label: instance.label.clone(), instance: instance.id };
+        Ok((client, place))
     }
 
     /// Says where the name of an unknown app came from.

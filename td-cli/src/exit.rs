@@ -8,27 +8,46 @@ use magrathea_core::diagnostics::Diagnostics;
 /// The exit codes, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    Done = 0,
+    Done,
     /// It failed; what served before serves on.
-    Failed = 1,
-    Usage = 2,
-    ManifestInvalid = 3,
-    BuildFailed = 4,
-    NotAllowed = 5,
-    Locked = 6,
+    Failed,
+    Usage,
+    ManifestInvalid,
+    BuildFailed,
+    NotAllowed,
+    Locked,
     /// The time given was over before the deploy was, or the person detached; it goes on.
-    Running = 7,
-    RolledBack = 8,
-    Unreachable = 9,
+    Running,
+    RolledBack,
+    Unreachable,
+    /// A program's own status, of `td app shell` and `td app run`.
+    Remote(u8),
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
 impl Exit {
+    /// What the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::ManifestInvalid => 3,
+            Exit::BuildFailed => 4,
+            Exit::NotAllowed => 5,
+            Exit::Locked => 6,
+            Exit::Running => 7,
+            Exit::RolledBack => 8,
+            Exit::Unreachable => 9,
+            Exit::Remote(code) => code,
+        }
+    }
+
     /// All codes with their meaning.
     pub const ALL: [(Exit, &str); 10] = [
         (Exit::Done, "done"),

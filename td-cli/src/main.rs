@@ -1,5 +1,6 @@
 //! `td`, the command-line client of Magrathea: reads the arguments, runs one command, turns its end into an exit code.
 
+mod attach;
 mod cli;
 mod client;
 mod command;
@@ -11,7 +12,9 @@ mod printer;
 mod progress;
 mod settings;
 mod source;
+mod stream;
 mod table;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -106,7 +106,7 @@ impl Printer {
     pub fn failure_json(&self, failure: &Failure) {
         let causes: Vec<_> = failure.error.chain().skip(1).map(ToString::to_string).collect();
         let error = json!({
-            "exit": failure.exit as u8,
+            "exit": failure.exit.code(),
             "code": failure.code,
             "message": failure.error.to_string(),
             "causes": causes,

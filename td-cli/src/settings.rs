@@ -42,6 +42,11 @@ impl Terminal {
     }
 }
 
+/// The terminal's kind, as in `xterm-256color`.
+pub fn terminal_kind() -> String {
+    variable("TERM").unwrap_or_else(|| "xterm".into())
+}
+
 /// Whether somebody can be asked.
 pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -4,6 +4,7 @@
 pub mod load;
 pub mod site;
 pub mod ssh;
+pub mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -49,10 +49,7 @@ pub async fn run_in(agent: &NodeAgent, container: &str, program: &Program<'_>, i
     let StreamIo { to, from, ended } = io;
     let Attached { id, output, input } = engine.attach(container, program).await?;
     let _note = Note::write(agent, &id, container)?;
-    let process = match started(engine, &id).await? {
-        Standing { running: true, pid: Some(pid), .. } => Process::open(pid, container),
-        _ => None,
-    };
+    let process = started(engine, &id).await?.pid.and_then(|pid| Process::open(pid, container));
     if let Some(tty) = program.tty {
         resize(engine, &id, tty.size).await;
     }

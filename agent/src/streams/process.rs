@@ -17,20 +17,19 @@ const GRACE: Duration = Duration::from_millis(500);
 /// A process that the engine started for us. It leads a session of its own, as all that the engine starts do.
 pub struct Process {
     pid: Pid,
-    handle: OwnedFd,
+    /// None when it had ended before it could be taken hold of.
+    handle: Option<OwnedFd>,
     /// The container's id, as it stands in the control groups of its processes.
     container: String,
 }
 
 impl Process {
-    /// None when it has ended already.
+    /// None when the number is no process's. One that has ended may have left others in its session.
     pub fn open(pid: i32, container: &str) -> Option<Self> {
         let pid = Pid::from_raw(pid)?;
-        let handle = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        let handle = pidfd_open(pid, PidfdFlags::NONBLOCK).ok();
         // Looked at while the handle is held: another process of the number would not be in the container.
-        if !is_in(pid, container) {
-            return None;
-        }
+        let handle = handle.filter(|_| is_in(pid, container));
         Some(Process { pid, handle, container: container.to_owned() })
     }
 
@@ -43,7 +42,8 @@ impl Process {
 
     /// The handle becomes readable with the process's end.
     fn has_exited(&self) -> bool {
-        let mut handles = [PollFd::new(&self.handle, PollFlags::IN)];
+        let Some(handle) = &self.handle else { return true };
+        let mut handles = [PollFd::new(handle, PollFlags::IN)];
         !matches!(poll(&mut handles, Some(&Timespec::default())), Ok(0))
     }
 

@@ -56,9 +56,9 @@ pub async fn shell(
     let stream = StreamSpec::Exec(ExecSpec {
         service,
         container: request.replica,
-        command: shell_line(request.command),
+        command: shell_line(&place, request.command),
         tty: request.tty,
-        env: shell_env(&place, request.env),
+        env: shell_env(request.env),
     });
     place.open(actor, DoorKind::Shell, &detail, Layer::App, stream).await
 }
@@ -78,9 +78,9 @@ pub async fn run(
     let stream = StreamSpec::Run(RunSpec {
         service: Box::new(service),
         secrets,
-        command: shell_line(request.command),
+        command: shell_line(&place, request.command),
         tty: request.tty,
-        env: shell_env(&place, request.env),
+        env: shell_env(request.env),
         timeout: MOST,
     });
     place.open(actor, DoorKind::Run, &detail, Layer::App, stream).await
@@ -96,7 +96,7 @@ pub async fn db(
 ) -> Result<StreamHandle, ApiError> {
     /// `$@`: what the person added.
     const CLIENT: &str = r#". /usr/lib/magrathea/lib.sh; load_secrets; export MYSQL_PWD=$DB_PASSWORD
-exec mariadb --no-defaults --host="$DB_HOST" --port="$DB_PORT" --user="$DB_USER" --default-character-set=utf8mb4 "$@" "$DB_NAME""#;
+exec mariadb --no-defaults --skip-ssl-verify-server-cert --host="$DB_HOST" --port="$DB_PORT" --user="$DB_USER" --default-character-set=utf8mb4 "$@" "$DB_NAME""#;
     let place = Place::find(state, actor, app, label).await?;
     if !place.has_database() {
         return Err(missing("database", "db: {mysql: {}}"));
@@ -191,19 +191,21 @@ pub async fn files(
     place.open(actor, DoorKind::Files, &detail, Layer::App, stream).await
 }
 
-fn shell_line(command: Option<String>) -> Vec<String> {
+fn shell_line(place: &Place, command: Option<String>) -> Vec<String> {
     let bash: Vec<String> = match command {
         Some(command) => vec!["bash".into(), "-c".into(), command],
-        // Without the image's own settings, which would take the prompt away.
-        None => vec!["bash".into(), "--norc".into()],
+        None => {
+            let instance = &place.site.instance;
+            let prompt = prompt(&instance.app_name, &instance.label, place.protected);
+            // Said last, because a script like the one before it loses it; without the image's settings, which set it.
+            vec!["env".into(), format!("PS1={prompt}"), "bash".into(), "--norc".into()]
+        }
     };
     std::iter::once(AS_APP.to_owned()).chain(bash).collect()
 }
 
-fn shell_env(place: &Place, given: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn shell_env(given: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut env = given;
-    let instance = &place.site.instance;
-    env.insert("PS1".to_owned(), prompt(&instance.app_name, &instance.label, place.protected));
     // What is typed stays out of files that other replicas' people could read.
     env.insert("HISTFILE".to_owned(), String::new());
     env

@@ -7,7 +7,7 @@ pub mod completions;
 pub mod config;
 pub mod deploy;
 pub mod gateway;
-mod instances;
+pub mod instances;
 pub mod man;
 mod reference;
 mod status;

@@ -18,7 +18,7 @@ pub fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     );
     page.push_str("## Exit codes\n\n| code | meaning |\n| --- | --- |\n");
     for (code, meaning) in Exit::ALL {
-        let _ = writeln!(page, "| {} | {meaning} |", code as u8);
+        let _ = writeln!(page, "| {} | {meaning} |", code.code());
     }
     page.push_str("\n## Environment\n\nBeside the variables named with the options:\n\n");
     for (name, meaning) in ENVIRONMENT {

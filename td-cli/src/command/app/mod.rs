@@ -8,6 +8,8 @@ mod init;
 mod list;
 mod open;
 mod plan;
+mod shell;
+mod tunnel;
 mod upload;
 mod validate;
 mod values;
@@ -35,9 +37,24 @@ pub enum Command {
     Info(Named),
     /// Print an instance's URL and open it in the browser, if there is one
     Open(open::Arguments),
+    /// Open a shell in a running replica, or run one command there
+    #[command(after_help = SHELL_HELP)]
+    Shell(shell::Shell),
+    /// Run a command in a container of its own: the same release, configuration and files
+    #[command(after_help = SHELL_HELP)]
+    Run(shell::Run),
+    /// Open a client of the app's own database
+    Db(shell::Db),
+    /// Speak SFTP on stdin and stdout, onto the app's writable paths: for `sftp -D`
+    Sftp,
+    /// Make a port of this machine lead to the app's database or memcached
+    Tunnel(tunnel::Arguments),
     /// Take an app away with its data, or with --label one instance
     Destroy(destroy::Arguments),
 }
+
+/// Told below the help of what joins a program to the terminal.
+const SHELL_HELP: &str = "td ends with the program's own status. On a terminal, Enter ~ . leaves a session that hangs.";
 
 /// An app, named or the one of the working folder.
 #[derive(Debug, clap::Args)]
@@ -57,6 +74,11 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,
         Command::Open(arguments) => open::run(context, &arguments).await,
+        Command::Shell(arguments) => shell::shell(context, &arguments).await,
+        Command::Run(arguments) => shell::run(context, &arguments).await,
+        Command::Db(arguments) => shell::db(context, &arguments).await,
+        Command::Sftp => shell::sftp(context).await,
+        Command::Tunnel(arguments) => tunnel::run(context, &arguments).await,
         Command::Destroy(arguments) => destroy::run(context, &arguments).await,
     }
 }

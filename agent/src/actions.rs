@@ -143,6 +143,7 @@ async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
         }
         // Carried out by a later part of the product.
         Spec::Support(_) => false,
+        Spec::Logs(spec) => agent.logs.bound(&spec.slug, &spec.bounds)?,
         Spec::Router(spec) => agent.router.configure(spec.clone()).await?,
         Spec::Firewall(spec) => firewall::ensure(engine, folders, spec).await?,
     };
@@ -157,7 +158,8 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
         Spec::Network(spec) => engine.remove_network(&engine.prefix().name(&spec.name)).await?,
         Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
         Spec::Database(spec) if destroy => database::destroy(engine, spec).await.map(|()| true)?,
-        Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Support(_) => false,
+        Spec::Logs(spec) if destroy => agent.logs.destroy(&spec.slug)?,
+        Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Support(_) | Spec::Logs(_) => false,
         Spec::Service(spec) => {
             agent.router.forget(&spec.name).await?;
             engine.remove_service(&engine.prefix().name(&spec.name)).await?
@@ -180,6 +182,7 @@ fn turn_of(spec: &Spec) -> String {
         Spec::Cache(spec) => format!("cache {}", spec.slug),
         Spec::Route(spec) => format!("route {}", spec.slug),
         Spec::Support(_) => "support".into(),
+        Spec::Logs(spec) => format!("logs {}", spec.slug),
         Spec::Router(_) => "router".into(),
         Spec::Firewall(_) => "firewall".into(),
     }

@@ -40,6 +40,11 @@ impl Folders {
         self.root.join("spool")
     }
 
+    /// What instances said.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     /// Disks and sources of builds.
     pub fn builds(&self) -> PathBuf {
         self.root.join("builds")
@@ -74,6 +79,7 @@ impl Folders {
             (self.state("programs"), 0o700),
             (self.spool(), 0o700),
             (self.builds(), 0o700),
+            (self.logs(), 0o700),
             (self.root.join("storage"), 0o711),
             (self.node(NodeFolder::Router), 0o755),
             (self.node(NodeFolder::Router).join("maps"), 0o755),

@@ -14,6 +14,7 @@ mod firewall;
 pub mod folders;
 mod health;
 mod link;
+mod logs;
 pub mod node;
 mod program;
 mod reporter;

@@ -11,6 +11,7 @@ use crate::config::EngineOptions;
 use crate::engine::Engine;
 use crate::fail::Outcome;
 use crate::folders::Folders;
+use crate::logs::{Logs, collect};
 use crate::router::Router;
 use crate::serial::Serial;
 use crate::spool::Spool;
@@ -27,6 +28,7 @@ pub struct NodeAgent {
     pub(crate) router: Router,
     pub(crate) caches: Caches,
     pub(crate) spool: Spool,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) events: Events,
     pub(crate) serial: Serial,
     pub tasks: TaskTracker,
@@ -46,6 +48,7 @@ impl NodeAgent {
         let agent = Arc::new(NodeAgent {
             caches: Caches::new(engine.clone(), folders.clone()),
             spool: Spool::open(folders.spool())?,
+            logs: Arc::new(Logs::new(folders.logs())),
             events: Events::default(),
             serial: Serial::default(),
             stop: CancellationToken::new(),
@@ -56,6 +59,7 @@ impl NodeAgent {
         });
         agent.tasks.spawn(watch_engine(agent.clone(), agent.stop.clone()));
         streams::tidy(&agent).await;
+        agent.tasks.spawn(collect(agent.clone(), agent.stop.clone()));
         Ok(agent)
     }
 

@@ -13,6 +13,7 @@ mod files;
 pub mod git;
 pub mod hub;
 mod listen;
+pub mod logs;
 pub mod pki;
 pub mod postgres;
 pub mod remote;

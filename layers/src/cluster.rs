@@ -132,6 +132,12 @@ fn mariadb(input: &ClusterInput<'_>) -> Result<ServiceSpec, LayerError> {
     })
 }
 
+/// What the agent is told about a request, after its layer and slug; `agent/src/logs/parse.rs` reads it.
+const ACCESS_LOG: &str = "%(release:str)[var(txn.release)] %(at:sint)[date(0,us)] %(address)ci %(method)HM \
+    %(host)[var(txn.log_host)] %(path)[var(txn.log_path)] %(protocol)HV %(status:sint)ST %(sent:sint)B \
+    %(received:sint)U %(ms:sint)Ta %(cache)[var(txn.log_cache)] %(tls:bool)[ssl_fc] %(agent)[var(txn.log_agent)] \
+    %(referrer)[var(txn.log_referrer)]";
+
 fn file(target: &str, content: String) -> FileSpec {
     FileSpec { target: target.to_owned(), mode: 0o444, content }
 }
@@ -161,6 +167,6 @@ fn render_router(input: &ClusterInput<'_>) -> Result<String, LayerError> {
     if addresses.is_empty() {
         addresses.extend(["0.0.0.0".to_owned(), "[::]".to_owned()]);
     }
-    let values = context! { addresses, http => routing.http, https => routing.https };
+    let values = context! { addresses, http => routing.http, https => routing.https, access_log => ACCESS_LOG };
     render("haproxy.cfg", include_str!("../templates/haproxy.cfg.j2"), values)
 }

@@ -110,7 +110,7 @@ pub fn plan_instance(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerEr
     resources.extend(app::plan_app(input)?);
     resources.extend(proxy::plan_proxy(input)?);
     resources.extend(routing::plan_routing(input)?);
-    resources.extend(support::plan_support(input));
+    resources.extend(support::plan_support(input)?);
     Ok(resources)
 }
 

@@ -27,6 +27,9 @@ pub enum Look {
     Red,
     Green,
     Yellow,
+    Blue,
+    Magenta,
+    Cyan,
 }
 
 impl Printer {
@@ -46,6 +49,12 @@ impl Printer {
     /// A line of data.
     pub fn data(&self, line: impl AsRef<str>) {
         let _ = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+    }
+
+    /// Lines of data that bear their own ends. Says whether anybody took them: what goes on for ever must not go on for
+    /// nobody.
+    pub fn raw(&self, lines: &str) -> bool {
+        std::io::stdout().lock().write_all(lines.as_bytes()).is_ok()
     }
 
     /// A line that tells what happened; silent when quiet.
@@ -155,6 +164,9 @@ fn paint(enabled: bool, look: Look, text: &str) -> Cow<'_, str> {
         Look::Red => "1;31",
         Look::Green => "32",
         Look::Yellow => "33",
+        Look::Blue => "34",
+        Look::Magenta => "35",
+        Look::Cyan => "36",
     };
     Cow::Owned(format!("\x1b[{code}m{text}\x1b[0m"))
 }

@@ -15,6 +15,11 @@ const RESTART_DELAY: i64 = 500_000_000;
 /// …and counts as running once it has run for this long.
 const RESTART_WINDOW: i64 = 5_000_000_000;
 
+/// What a container says is kept by the engine until the log's collector has taken it over: enough to bridge a restart of
+/// this agent under load.
+const LOG_FILE: &str = "20m";
+const LOG_FILES: &str = "4";
+
 /// A rendered file that the engine holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadyFile {
@@ -85,7 +90,7 @@ impl Identity {
     }
 }
 
-fn is_slug(text: &str) -> bool {
+pub fn is_slug(text: &str) -> bool {
     text.len() == 13 && text.starts_with('i') && text.bytes().skip(1).all(|b| b.is_ascii_hexdigit())
 }
 
@@ -140,7 +145,7 @@ pub fn render_service(
             log_driver: Some(m::TaskSpecLogDriver {
                 name: Some("json-file".into()),
                 options: Some(HashMap::from(
-                    [("max-size", "10m"), ("max-file", "3")].map(|(k, v)| (k.into(), v.into())),
+                    [("max-size", LOG_FILE), ("max-file", LOG_FILES)].map(|(k, v)| (k.into(), v.into())),
                 )),
             }),
             networks: Some(networks),

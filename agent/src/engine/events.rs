@@ -48,6 +48,15 @@ impl Engine {
         })
     }
 
+    /// Tells when a container of this installation, a job's too, came to be, ended or went.
+    pub fn container_changes(&self) -> impl Stream<Item = Outcome<()>> + Send + '_ {
+        let mut filters = self.own(&[]);
+        filters.insert("type".into(), vec!["container".into()]);
+        filters.insert("event".into(), ["start", "destroy"].map(str::to_owned).to_vec());
+        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        self.docker.events(Some(options)).map(|event| event.map(drop).doing(|| "listening to the engine".into()))
+    }
+
     fn understand(&self, message: EventMessage) -> Option<ContainerEvent> {
         let actor = message.actor?;
         let attributes: HashMap<_, _> = actor.attributes?;

@@ -10,12 +10,13 @@ mod network;
 mod objects;
 mod replicas;
 mod service;
+mod speakers;
 mod swarm;
 mod tidy;
 
 pub use attach::{Attached, Kind, Output, Program, Standing};
 pub use container::{Ended, OneOff};
-pub use convert::{HELD, Identity, Parts, ReadyFile, ReadySecret, Run, render_service};
+pub use convert::{HELD, Identity, Parts, ReadyFile, ReadySecret, Run, is_slug, render_service};
 pub use events::{ContainerEvent, Happening};
 pub use exec::Said;
 pub use replicas::{FailedTask, Job, Running};

@@ -4,6 +4,7 @@
 mod connect;
 mod exec;
 mod files;
+mod logs;
 mod process;
 mod run;
 
@@ -67,6 +68,7 @@ pub async fn serve(agent: &NodeAgent, stream: StreamSpec, io: StreamIo) -> Outco
         StreamSpec::Run(spec) => run::run(agent, &spec, io).boxed().await,
         StreamSpec::Connect(spec) => connect::run(&agent.engine, &spec, io).await,
         StreamSpec::Files(spec) => files::run(agent, &spec, io).await,
+        StreamSpec::Logs(query) => logs::run(&agent.logs, query, io).await,
     }
 }
 

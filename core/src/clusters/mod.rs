@@ -42,6 +42,9 @@ pub struct Cluster {
     pub proxy: ClusterProxy,
     #[serde(default)]
     pub db: ClusterDb,
+    /// How much is kept of each instance's log; a manifest may ask for less.
+    #[serde(default)]
+    pub logs: crate::plan::LogBounds,
     /// The servers by name.
     #[schemars(extend("propertyNames" = keys::<NodeName>()))]
     pub nodes: BTreeMap<NodeName, Node>,

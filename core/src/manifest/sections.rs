@@ -383,6 +383,18 @@ pub struct Support {
     pub cron: Vec<Cron>,
     /// Backups of the database and the shared paths; none when absent.
     pub backup: Option<Backup>,
+    /// How much of the log is kept; the cluster's bounds when absent.
+    pub logs: KeptLogs,
+}
+
+/// Narrower bounds for the log than the cluster's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeptLogs {
+    /// Most disk space, compressed, on each node.
+    pub size: Option<ByteSize>,
+    /// Lines older than this go.
+    pub keep: Option<Span>,
 }
 
 /// A command run on a schedule.

@@ -23,6 +23,8 @@ pub enum Spec {
     Cache(CacheSpec),
     Route(RouteSpec),
     Support(SupportSpec),
+    /// How much of the instance's log is kept.
+    Logs(LogsSpec),
     /// Cluster: the router's own configuration, around which the agent puts the routes.
     Router(RouterSpec),
     /// Cluster: which doors the node's packet filter leaves open.
@@ -283,6 +285,29 @@ pub struct RouteSpec {
 pub struct SupportSpec {
     pub cron: Vec<crate::manifest::Cron>,
     pub backup: Option<crate::manifest::Backup>,
+}
+
+/// An instance's log on each of its nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogsSpec {
+    pub slug: String,
+    pub bounds: LogBounds,
+}
+
+/// How much of a log is kept: whatever is beyond either bound goes, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogBounds {
+    /// Disk space per instance and node, compressed.
+    pub size: ByteSize,
+    /// Age of a line.
+    pub keep: Span,
+}
+
+impl Default for LogBounds {
+    fn default() -> Self {
+        LogBounds { size: ByteSize::mib(256), keep: Span(std::time::Duration::from_secs(14 * 86_400)) }
+    }
 }
 
 /// The router's own configuration.

@@ -252,6 +252,8 @@ pub enum StreamSpec {
     Connect(ConnectSpec),
     /// A program that sees an instance's writable paths and nothing else.
     Files(FilesSpec),
+    /// An instance's log: records and marks, a JSON object a line, in pieces of any size.
+    Logs(crate::logs::LogQuery),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod error;
 mod extract;
 mod git;
 mod leftover;
+mod logs;
 mod remote;
 mod respond;
 mod routes;

@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::{apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, remote, respond};
+use super::{apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, logs, remote, respond};
 use crate::state::State;
 
 /// The largest JSON body, in bytes. A source has limits of its own.
@@ -60,7 +60,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}/run", get(remote::run))
         .route("/v1/apps/{app}/instances/{label}/db", get(remote::db))
         .route("/v1/apps/{app}/instances/{label}/tunnel", get(remote::tunnel))
-        .route("/v1/apps/{app}/instances/{label}/sftp", get(remote::sftp));
+        .route("/v1/apps/{app}/instances/{label}/sftp", get(remote::sftp))
+        .route("/v1/apps/{app}/instances/{label}/logs", get(logs::read));
 
     let protected = quick
         .merge(slow)
@@ -127,6 +128,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         (name = "deploys", description = "From a source to a release that serves."),
         (name = "remote", description = "Shells, one-off commands, database clients, tunnels and files."),
         (name = "config", description = "Secret values of apps. They are never told."),
+        (name = "logs", description = "What instances say."),
         (name = "certificates", description = "Certificates for apps' domains."),
         (name = "clusters", description = "Clusters and their nodes."),
         (name = "gateway", description = "The gateway itself.")
@@ -137,12 +139,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
         config::list, config::set, config::unset,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
+        logs::read,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
         enrol::token, enrol::enrol, enrol::whoami, enrol::gateway,
     ),
     components(schemas(
-        magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo
+        magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo,
+        magrathea_core::logs::LogRecord
     ))
 )]
 struct Document;

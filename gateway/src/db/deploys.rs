@@ -341,3 +341,54 @@ pub async fn last_event(client: &impl Client, id: DeployId) -> Result<u64, DbErr
     let last: i64 = client.query_one(sql, &[&id.0]).await?.try_get(0)?;
     Ok(last.unsigned_abs())
 }
+
+/// A line of what an instance's deploys said.
+#[derive(Debug, Clone)]
+pub struct DeployLine {
+    pub at: Timestamp,
+    pub sequence: i64,
+    pub release: Option<ReleaseNumber>,
+    pub event: DeployEventKind,
+}
+
+/// Which events are lines of a log.
+const LINES: &str = "FROM deploy_events e JOIN deploys d ON d.id = e.deploy
+     WHERE d.instance = $1 AND e.event->>'event' IN ('log', 'warning', 'finished')";
+
+/// What an instance's deploys said after a time and number, at most `limit` lines.
+pub async fn lines_after(
+    client: &impl Client,
+    instance: InstanceId,
+    (at, sequence): (Timestamp, i64),
+    limit: i64,
+) -> Result<Vec<DeployLine>, DbError> {
+    let sql = format!(
+        "SELECT e.at, e.sequence, d.release, e.event {LINES} AND (e.at, e.sequence) > ($2, $3)
+         ORDER BY e.at, e.sequence LIMIT $4"
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&instance.0, &at, &sequence, &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let (release, event): (Option<i32>, Json<DeployEventKind>) = (row.try_get(2)?, row.try_get(3)?);
+            Ok(DeployLine {
+                at: row.try_get(0)?,
+                sequence: row.try_get(1)?,
+                release: release.and_then(|number| u32::try_from(number).ok()).map(ReleaseNumber),
+                event: event.0,
+            })
+        })
+        .collect()
+}
+
+/// The time of the line that so many end with; none when there are fewer.
+pub async fn nth_last_line(
+    client: &impl Client,
+    instance: InstanceId,
+    count: u32,
+) -> Result<Option<Timestamp>, DbError> {
+    let sql = format!("SELECT e.at {LINES} ORDER BY e.at DESC, e.sequence DESC OFFSET $2 LIMIT 1");
+    let offset = i64::from(count.max(1)) - 1;
+    let row = client.query_opt(&sql, &[&instance.0, &offset]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}

@@ -149,3 +149,13 @@ pub async fn update_secret(
     }
     old.context("the secret has no value")
 }
+
+/// All secrets that the platform keeps for an instance, for who must hide them.
+pub async fn list_secrets(client: &impl Client, seal: &Seal, id: InstanceId) -> anyhow::Result<Vec<String>> {
+    let rows = client.query("SELECT key, sealed FROM instance_secrets WHERE instance = $1", &[&id.0]).await?;
+    let open = |row: &Row| {
+        let (key, sealed): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(String::from_utf8(seal.open(&place(id, &key), &sealed)?)?)
+    };
+    rows.iter().map(open).collect()
+}

@@ -57,7 +57,7 @@ impl Applier {
     /// Services and networks are the swarm's, so one node brings them about for all; the rest is each node's own.
     pub fn targets(&self, resource: &Resource) -> Result<Vec<NodeRef>, Failure> {
         let mut nodes = match resource.spec {
-            Spec::Firewall(_) => all_nodes(&self.cluster_name, &self.cluster),
+            Spec::Firewall(_) | Spec::Logs(_) => all_nodes(&self.cluster_name, &self.cluster),
             _ => nodes_of(&self.cluster_name, &self.cluster, resource.layer),
         };
         if matches!(resource.spec, Spec::Service(_) | Spec::Network(_)) {

@@ -231,7 +231,7 @@ pub fn part_of(resource: &Resource) -> Part {
         Spec::Service(_) if resource.layer == Layer::App => Part::Replicas,
         Spec::Cache(_) => Part::Cache,
         Spec::Route(_) => Part::Route,
-        Spec::Support(_) => Part::Support,
+        Spec::Support(_) | Spec::Logs(_) => Part::Support,
         Spec::Network(_) | Spec::Storage(_) | Spec::Database(_) | Spec::Service(_) => Part::Ground,
         Spec::Router(_) | Spec::Firewall(_) => Part::Ground,
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use magrathea_core::clusters::{Cluster, ClusterDb, ClusterProxy, ClusterRouting, ClusterStorage, Node};
 use magrathea_core::manifest::{Location, Mysql, ProxyKind, Sections, Stack, Tls, Writable, WritableKind};
 use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, ReleaseNumber};
+use magrathea_core::plan::LogBounds;
 use magrathea_core::plan::{Resource, Spec};
 use magrathea_core::units::{ByteSize, Span};
 use magrathea_layers::{ClusterInput, InstanceInput, LayerError};
@@ -43,6 +44,7 @@ impl Case {
                 storage: ClusterStorage::default(),
                 proxy: ClusterProxy::default(),
                 db: ClusterDb::default(),
+                logs: LogBounds::default(),
                 nodes: [("node1".parse().unwrap(), Node { address: [127, 0, 0, 1].into(), layers: Layer::ALL.into() })]
                     .into(),
             },

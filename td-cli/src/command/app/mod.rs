@@ -6,6 +6,7 @@ mod destroy;
 mod info;
 mod init;
 mod list;
+mod logs;
 mod open;
 mod plan;
 mod shell;
@@ -35,6 +36,9 @@ pub enum Command {
     List,
     /// Show an app's instances: URL, state, release, what serves
     Info(Named),
+    /// Show what an instance says, from all its replicas in the order of time
+    #[command(after_help = "Escape sequences and control characters are shown as what they are, never acted on.")]
+    Logs(logs::Arguments),
     /// Print an instance's URL and open it in the browser, if there is one
     Open(open::Arguments),
     /// Open a shell in a running replica, or run one command there
@@ -73,6 +77,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Deploy(arguments) => deploy::run(context, &arguments).await,
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,
+        Command::Logs(arguments) => logs::run(context, &arguments).await,
         Command::Open(arguments) => open::run(context, &arguments).await,
         Command::Shell(arguments) => shell::shell(context, &arguments).await,
         Command::Run(arguments) => shell::run(context, &arguments).await,

@@ -1,0 +1,414 @@
+//! Takes lines over from where engine and router put them, in the order of their times, each once.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use magrathea_core::logs::{LogLayer, LogRecord};
+use magrathea_core::plan::NodeFolder;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::access::AccessLog;
+use super::instance::{Batch, InstanceLog};
+use super::parse::{Speaker, parse_engine_line, parse_router_line};
+use super::tail::{CHUNK, Lines, Origin, Tail};
+use super::{HORIZON, Logs};
+use crate::node::NodeAgent;
+
+/// Between rounds that find nothing.
+const PAUSE: Duration = Duration::from_millis(40);
+/// A source that was silent for so long is looked at in every fourth round.
+const SILENT: Duration = Duration::from_secs(5);
+/// Between comparisons with the engine when it tells nothing.
+const COMPARE: Duration = Duration::from_secs(15);
+const RECONNECT: Duration = Duration::from_millis(500);
+/// Between looks at what is to be packed or removed of logs that nothing is written to.
+const TIDY: Duration = Duration::from_secs(60);
+/// Most bytes that one batch brings.
+const BATCH: usize = 1 << 20;
+/// The name under which the router's file is known among an instance's sources.
+const ROUTER: &str = "router";
+/// A line from later than this was written by a clock that has been set back.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// A container that says something.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub container: String,
+    pub path: PathBuf,
+    pub speaker: Speaker,
+}
+
+/// Takes over until told to stop.
+pub async fn collect(agent: Arc<NodeAgent>, stop: CancellationToken) {
+    let (updates, inbox) = mpsc::sync_channel(16);
+    let path = agent.folders.node(NodeFolder::RouterAdmin).join("access.log");
+    let access = AccessLog::open(path, agent.folders.state("access-log.json"));
+    let collector = Collector::new(agent.logs.clone(), access);
+    let ended = stop.clone();
+    agent.tasks.spawn_blocking(move || collector.run(&inbox, &ended));
+    let mut known = HashMap::new();
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = listen(&agent, &updates, &mut known) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RECONNECT) => {}
+        }
+    }
+}
+
+/// Tells which containers there are, now and whenever that changes. Ends when the engine is away.
+async fn listen(agent: &NodeAgent, updates: &mpsc::SyncSender<Vec<Found>>, known: &mut HashMap<String, PathBuf>) {
+    let mut changes = std::pin::pin!(agent.engine.container_changes());
+    loop {
+        match agent.engine.speakers(known).await {
+            // A full inbox has newer news to come; this is told with them.
+            Ok(found) => drop(updates.try_send(found)),
+            Err(error) => {
+                tracing::warn!(%error, "the containers whose logs are kept are not known");
+                return;
+            }
+        }
+        if let Ok(None | Some(Err(_))) = tokio::time::timeout(COMPARE, changes.next()).await {
+            return;
+        }
+    }
+}
+
+/// A line that waits for its turn.
+struct Entry {
+    /// No earlier than the one before it from the same source.
+    order: Timestamp,
+    line: Vec<u8>,
+    origin: Arc<Origin>,
+    end: u64,
+}
+
+/// The lines of one source that wait.
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    last: Timestamp,
+    /// There is more to read.
+    lagging: bool,
+}
+
+impl Queue {
+    fn push(&mut self, record: &LogRecord, (origin, end): (&Arc<Origin>, u64)) {
+        let Ok(mut line) = serde_json::to_vec(record) else { return };
+        line.push(b'\n');
+        self.last = self.last.max(record.time);
+        self.bytes += line.len();
+        self.entries.push_back(Entry { order: self.last, line, origin: origin.clone(), end });
+    }
+}
+
+/// An instance's sources.
+struct Group {
+    log: Arc<InstanceLog>,
+    queues: BTreeMap<String, Queue>,
+    /// A batch that could not be stored.
+    refused: Option<Batch>,
+}
+
+struct Source {
+    tail: Tail,
+    speaker: Speaker,
+    /// Its container is gone.
+    gone: bool,
+    heard: Instant,
+}
+
+pub(super) struct Collector {
+    logs: Arc<Logs>,
+    access: AccessLog,
+    sources: BTreeMap<String, Source>,
+    groups: HashMap<String, Group>,
+    compared: bool,
+    rounds: u64,
+    tidied: Instant,
+    warned: Option<Instant>,
+}
+
+impl Collector {
+    pub(super) fn new(logs: Arc<Logs>, access: AccessLog) -> Self {
+        Collector {
+            logs,
+            access,
+            sources: BTreeMap::new(),
+            groups: HashMap::new(),
+            compared: false,
+            rounds: 0,
+            tidied: Instant::now(),
+            warned: None,
+        }
+    }
+
+    fn run(mut self, inbox: &mpsc::Receiver<Vec<Found>>, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            while let Ok(found) = inbox.try_recv() {
+                self.update(found);
+            }
+            let lagging = self.round(Timestamp::now());
+            if !lagging {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Takes in which containers there are.
+    pub(super) fn update(&mut self, found: Vec<Found>) {
+        let present: HashSet<String> = found.iter().map(|found| found.container.clone()).collect();
+        for found in found {
+            if self.sources.contains_key(&found.container) {
+                continue;
+            }
+            let Some(log) = self.group(&found.speaker.slug).map(|group| group.log.clone()) else { continue };
+            let tail = Tail::new(&found.path, log.position(&found.container));
+            let source = Source { tail, speaker: found.speaker, gone: false, heard: Instant::now() };
+            self.sources.insert(found.container, source);
+        }
+        for (container, source) in &mut self.sources {
+            source.gone = !present.contains(container);
+        }
+        if !self.compared {
+            self.compared = true;
+            for log in self.logs.all() {
+                let sources = log.sources();
+                sources.iter().filter(|key| *key != ROUTER && !present.contains(*key)).for_each(|key| log.forget(key));
+            }
+        }
+    }
+
+    /// Reads, orders and stores what there is. Says whether there is more.
+    pub(super) fn round(&mut self, now: Timestamp) -> bool {
+        self.rounds += 1;
+        let reached = self.read_access();
+        self.read_containers(now);
+        let horizon = now - HORIZON;
+        let (mut told, mut lagging, mut failure, mut waiting) = (horizon, false, None, false);
+        for group in self.groups.values_mut() {
+            let until = reached.into_iter().chain(group.reached()).fold(horizon, Timestamp::min);
+            match group.store(until, now) {
+                Ok(()) => {}
+                Err(error) => failure = Some(error),
+            }
+            lagging |= until < horizon;
+            told = told.min(until);
+            waiting |=
+                group.refused.is_some() || group.queues.get(ROUTER).is_some_and(|queue| !queue.entries.is_empty());
+        }
+        if !waiting {
+            self.access.settle();
+        }
+        match failure {
+            Some(error) => self.warn(&error),
+            None => self.logs.reach(told),
+        }
+        self.end_sources();
+        if self.tidied.elapsed() > TIDY {
+            self.tidied = Instant::now();
+            for log in self.logs.all() {
+                if let Err(error) = log.tidy(now) {
+                    self.warn(&error);
+                }
+            }
+        }
+        // After a failure there is no hurry.
+        lagging && self.warned.is_none_or(|at| at.elapsed() > PAUSE)
+    }
+
+    /// Reads requests. None when all of them are read, else how far in time.
+    fn read_access(&mut self) -> Option<Timestamp> {
+        let (mut reached, mut read) = (None, 0);
+        loop {
+            if read > BATCH || self.groups.values().any(|group| group.is_full(ROUTER)) {
+                return reached;
+            }
+            let lines = match self.access.read() {
+                Ok(Some(lines)) => lines,
+                Ok(None) => return None,
+                Err(error) => {
+                    self.warn(&error);
+                    return None;
+                }
+            };
+            read += lines.bytes.len();
+            for (line, end) in ends(&lines) {
+                let Some((slug, record)) = parse_router_line(line) else { continue };
+                reached = Some(record.time);
+                let Some(group) = self.group(&slug) else { continue };
+                // After a restart: an instance may have come further than the whole.
+                let known = group.log.position(ROUTER);
+                if known.is_some_and(|at| end <= at.offset && lines.origin.holds(&at)) {
+                    continue;
+                }
+                group.queues.entry(ROUTER.into()).or_default().push(&record, (&lines.origin, end));
+            }
+        }
+    }
+
+    fn read_containers(&mut self, now: Timestamp) {
+        let mut failure = None;
+        for (key, source) in &mut self.sources {
+            let Some(group) = self.groups.get_mut(&source.speaker.slug) else { continue };
+            let queue = group.queues.entry(key.clone()).or_default();
+            queue.lagging = false;
+            if source.heard.elapsed() > SILENT && !source.gone && !self.rounds.is_multiple_of(4) {
+                continue;
+            }
+            loop {
+                if queue.bytes >= CHUNK {
+                    queue.lagging = true;
+                    break;
+                }
+                match source.tail.read() {
+                    Ok(Some(lines)) => {
+                        source.heard = Instant::now();
+                        take(queue, &lines, &source.speaker, now);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(error) = failure {
+            self.warn(&error);
+        }
+    }
+
+    /// Lets go of sources whose containers are gone and that are read to their end.
+    fn end_sources(&mut self) {
+        let ended = |source: &Source, group: &Group, key: &String| {
+            source.gone && group.queues.get(key).is_none_or(|queue| queue.entries.is_empty() && !queue.lagging)
+        };
+        let groups = &mut self.groups;
+        self.sources.retain(|key, source| {
+            let Some(group) = groups.get_mut(&source.speaker.slug) else { return false };
+            if group.refused.is_some() || !ended(source, group, key) {
+                return true;
+            }
+            group.queues.remove(key);
+            group.log.forget(key);
+            false
+        });
+    }
+
+    fn group(&mut self, slug: &str) -> Option<&mut Group> {
+        if !self.groups.contains_key(slug) {
+            let log = match self.logs.of(slug) {
+                Ok(log) => log,
+                Err(error) => {
+                    self.warn(&io::Error::other(error));
+                    return None;
+                }
+            };
+            self.groups.insert(slug.to_owned(), Group { log, queues: BTreeMap::new(), refused: None });
+        }
+        self.groups.get_mut(slug)
+    }
+
+    /// Once a minute is enough.
+    fn warn(&mut self, error: &io::Error) {
+        if self.warned.is_none_or(|at| at.elapsed() > TIDY) {
+            tracing::error!(%error, "logs wait: they cannot be read or stored");
+            self.warned = Some(Instant::now());
+        }
+    }
+}
+
+impl Group {
+    fn is_full(&self, key: &str) -> bool {
+        self.queues.get(key).is_some_and(|queue| queue.bytes >= BATCH)
+    }
+
+    /// How far in time all sources that have more are read.
+    fn reached(&self) -> Option<Timestamp> {
+        self.queues.values().filter(|queue| queue.lagging).map(|queue| queue.last).min()
+    }
+
+    /// Stores the lines up to a time.
+    fn store(&mut self, until: Timestamp, now: Timestamp) -> io::Result<()> {
+        loop {
+            let batch = match self.refused.take() {
+                Some(batch) => batch,
+                None => match self.next_batch(until, now) {
+                    Some(batch) => batch,
+                    None => return Ok(()),
+                },
+            };
+            let segments = self.log.written().borrow().segment;
+            if let Err(error) = self.log.append(&batch, now) {
+                self.refused = Some(batch);
+                return Err(error);
+            }
+            if self.log.written().borrow().segment != segments {
+                self.log.tidy(now)?;
+            }
+        }
+    }
+
+    fn next_batch(&mut self, until: Timestamp, now: Timestamp) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut reached: BTreeMap<String, (Arc<Origin>, u64)> = BTreeMap::new();
+        let due = |entry: &&Entry| entry.order <= until || entry.order > now + AHEAD;
+        while batch.lines.len() < BATCH {
+            let heads = self.queues.iter_mut().filter_map(|(key, queue)| {
+                let order = queue.entries.front().filter(due)?.order;
+                Some((order, key, queue))
+            });
+            let Some((order, key, queue)) = heads.min_by_key(|(order, ..)| *order) else { break };
+            let Some(entry) = queue.entries.pop_front() else { break };
+            if batch.lines.is_empty() {
+                batch.first = order;
+            }
+            queue.bytes -= entry.line.len();
+            batch.lines.extend_from_slice(&entry.line);
+            match reached.get_mut(key) {
+                Some(place) => *place = (entry.origin, entry.end),
+                None => drop(reached.insert(key.clone(), (entry.origin, entry.end))),
+            }
+        }
+        batch.at = reached.into_iter().map(|(key, (origin, end))| (key, origin.at(end))).collect();
+        (!batch.lines.is_empty()).then_some(batch)
+    }
+}
+
+/// Puts the engine's lines in the queue.
+fn take(queue: &mut Queue, lines: &Lines, speaker: &Speaker, now: Timestamp) {
+    if lines.lost {
+        let mut notice = LogRecord::notice(now, speaker.layer, "lines are missing here: the engine no longer had them");
+        (notice.replica, notice.release) = (Some(speaker.replica.clone()), speaker.release);
+        queue.push(&notice, (&lines.origin, lines.start));
+    }
+    for (line, end) in ends(lines) {
+        match parse_engine_line(line, speaker) {
+            Some(record) => queue.push(&record, (&lines.origin, end)),
+            None => {
+                let notice =
+                    LogRecord::notice(now, LogLayer::App, "a line is missing here: the engine's own was damaged");
+                queue.push(&notice, (&lines.origin, end));
+            }
+        }
+    }
+}
+
+/// Each line with the place after it.
+fn ends(lines: &Lines) -> impl Iterator<Item = (&[u8], u64)> {
+    lines.bytes.split_inclusive(|byte| *byte == b'\n').scan(lines.start, |place, line| {
+        *place += line.len() as u64;
+        Some((line.trim_ascii_end(), *place))
+    })
+}

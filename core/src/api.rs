@@ -1,10 +1,14 @@
 //! The bodies of the HTTP API, shared by gateway and td. Paths and verbs stand in the gateway's route table.
 
+mod people;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use people::*;
 
 use crate::diagnostics::Diagnostics;
 use crate::manifest::Origin;
@@ -421,6 +425,13 @@ pub struct NodeToken {
 pub struct Whoami {
     pub id: Uuid,
     pub name: String,
+    pub organisation: String,
+    /// What was shown: `token` (also that of a session), `key` or `local`.
+    pub credential: String,
+    /// As in `developer of blog (staging)`.
+    pub roles: Vec<String>,
+    /// What the token is limited to; none: not limited.
+    pub limits: Option<Vec<String>>,
 }
 
 /// The gateway and its doors.

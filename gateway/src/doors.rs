@@ -16,6 +16,7 @@ use crate::api::error::ApiError;
 use crate::db::apps::App;
 use crate::db::people;
 use crate::db::timeline::{self, NewEntry};
+use crate::engine;
 use crate::services::lists::{self, DoorName};
 use crate::state::State;
 
@@ -235,6 +236,7 @@ async fn look_again(state: &Arc<State>, seen: &mut Option<(i64, Instant)>) -> an
     let version = people::load_access_version(&state.db.conn().await?).await?;
     if seen.is_none_or(|(last, at)| last != version || at.elapsed() > EXPIRY) {
         lists::changed(state).await?;
+        engine::lists_changed(state);
         for ended in state.doors.look(state).await? {
             tracing::info!(ended, "ended: the right to it is gone");
         }

@@ -28,6 +28,8 @@ pub struct State {
     /// The data folder: `blobs/`, `pki/`, …
     pub data: PathBuf,
     pub pki: Pki,
+    /// As in `https://127.0.0.1:7443`: where clients reach the API.
+    pub api_url: String,
     /// `host:port` at which agents reach the agent listener.
     pub connect: String,
     /// Where SSH clients connect, and by what they know the gateway.

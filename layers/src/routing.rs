@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use magrathea_core::clusters::Cluster;
-use magrathea_core::manifest::{DEFAULT_LABEL, ProxyKind, Stack, Tls};
+use magrathea_core::manifest::{Access, DEFAULT_LABEL, ProxyKind, Stack, Tls};
 use magrathea_core::names::{AppName, LabelName, Layer};
 use magrathea_core::plan::{Resource, RouteSpec, SecretText, Spec, hash_text};
 use magrathea_core::units::Span;
@@ -141,6 +141,37 @@ fn cache_name(kind: ProxyKind) -> Option<&'static str> {
     }
 }
 
+/// A list's key in the manifest, what its file's name begins with, and its entries.
+type AddressList<'a> = (&'static str, &'static str, &'a [String]);
+
+fn lists_of(access: &Access) -> [AddressList<'_>; 3] {
+    [
+        ("access.deny", "deny", &access.deny),
+        ("access.allow", "allow", &access.allow),
+        ("access.maintenance_allow", "maintenance", &access.maintenance_allow),
+    ]
+}
+
+/// A route with the addresses that named lists have now; none when they are those that it has. Everything else of it
+/// stays as it was rendered.
+pub fn refresh_lists(
+    route: &RouteSpec,
+    access: &Access,
+    lists: &BTreeMap<String, Vec<String>>,
+) -> Result<Option<RouteSpec>, LayerError> {
+    let mut fresh = route.clone();
+    for (key, name, entries) in lists_of(access).into_iter().filter(|(_, _, entries)| !entries.is_empty()) {
+        let content = SecretText(render_list(lists, key, entries)?);
+        let new = file_name(name, "lst", &content);
+        let is_it = |file: &&String| file.starts_with(&format!("{name}-")) && file.ends_with(".lst");
+        let Some(old) = route.files.keys().find(is_it).filter(|old| **old != new) else { continue };
+        fresh.backend = fresh.backend.replace(old.as_str(), &new);
+        fresh.files.remove(old);
+        fresh.files.insert(new, content);
+    }
+    Ok((fresh != *route).then_some(fresh))
+}
+
 /// What the visitor rules need, in the order in which they are asked.
 fn plan_access(input: &InstanceInput<'_>, files: &mut BTreeMap<String, SecretText>) -> Result<Value, LayerError> {
     let access = &input.sections.access;
@@ -149,15 +180,14 @@ fn plan_access(input: &InstanceInput<'_>, files: &mut BTreeMap<String, SecretTex
         files.insert(name.clone(), content);
         name
     };
-    let mut list = |key: &str, name: &str, entries: &[String]| -> Result<Option<String>, LayerError> {
+    let mut list = |(key, name, entries): AddressList<'_>| -> Result<Option<String>, LayerError> {
         if entries.is_empty() {
             return Ok(None);
         }
-        Ok(Some(file(name, "lst", SecretText(render_list(input, key, entries)?))))
+        Ok(Some(file(name, "lst", SecretText(render_list(input.access_lists, key, entries)?))))
     };
-    let deny = list("access.deny", "deny", &access.deny)?;
-    let allow = list("access.allow", "allow", &access.allow)?;
-    let pass = list("access.maintenance_allow", "maintenance", &access.maintenance_allow)?;
+    let [deny, allow, pass] = lists_of(access);
+    let (deny, allow, pass) = (list(deny)?, list(allow)?, list(pass)?);
     let mut passwords = None;
     if let Some(secret) = &access.basic_auth {
         if !input.secrets.contains(secret) {

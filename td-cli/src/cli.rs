@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{app, cert, cluster, completions, config, deploy, gateway, man, timeline};
+use crate::command::{
+    access, app, cert, cluster, completions, config, deploy, gateway, grant, key, login, man, org, person, team,
+    timeline, token,
+};
 use crate::exit::Exit;
 
 /// Deploys applications to static clusters of your own servers.
@@ -79,6 +82,31 @@ pub enum Command {
     Cluster(cluster::Command),
     /// The gateway's version, SSH address and host key
     Gateway(gateway::Arguments),
+    /// Log in to a gateway with an SSH key
+    Login(login::LoginArguments),
+    /// Accept an invitation with an SSH key
+    Join(login::JoinArguments),
+    /// End the session
+    Logout,
+    /// Who you are and what you may do
+    Whoami,
+    /// Organisations: the operator's customers, and the operator
+    #[command(subcommand)]
+    Org(org::Command),
+    /// People
+    #[command(subcommand)]
+    Person(person::Command),
+    /// Teams: people who have their roles together
+    Team(team::Team),
+    /// Who has which role where
+    #[command(subcommand)]
+    Grant(grant::Command),
+    /// SSH keys
+    Key(key::Key),
+    /// Tokens for programs, and sessions
+    Token(token::Token),
+    /// Named IP lists, and from where the gateway may be used
+    Access(access::Access),
     /// Everything at a glance: clusters, instances, running deploys
     Status,
     /// Who did what, newest first

@@ -24,7 +24,8 @@ pub struct Client {
     /// For websockets, which begin as HTTP/1.1.
     upgrading: reqwest::Client,
     base: Url,
-    token: HeaderValue,
+    /// None: whoever asks is nobody yet.
+    token: Option<HeaderValue>,
 }
 
 /// A request's query, as in `[("limit", "20".into())]`.
@@ -32,24 +33,38 @@ pub type Query = Vec<(String, String)>;
 
 impl Client {
     pub fn new(credentials: &Credentials) -> Result<Self, Failure> {
-        let bad = |what: &str| {
-            Failure::usage(format!("the gateway's address {what}: {:?}", credentials.gateway))
-                .hint("write it as in https://gateway.example:7443")
-        };
-        let base = Url::parse(&credentials.gateway).map_err(|_| bad("is not a URL"))?;
-        if base.scheme() != "https" {
-            return Err(bad("does not start with https://"));
-        }
         let mut token = HeaderValue::try_from(format!("Bearer {}", credentials.token))
             .map_err(|_| Failure::say(Exit::NotAllowed, "the token holds characters that no token has"))?;
         token.set_sensitive(true);
-        let ca = Certificate::from_pem_bundle(credentials.ca.as_bytes())
+        let client = Client::anonymous(&credentials.gateway, &credentials.ca)?;
+        Ok(Client { token: Some(token), ..client })
+    }
+
+    /// Talks to a gateway before anybody is logged in.
+    pub fn anonymous(gateway: &str, ca: &str) -> Result<Self, Failure> {
+        let ca = Certificate::from_pem_bundle(ca.as_bytes())
             .map_err(|_| Failure::say(Exit::NotAllowed, "the credentials hold no CA certificate in PEM form"))?;
+        Client::build(gateway, || reqwest::Client::builder().tls_certs_only([ca.clone()].into_iter().flatten()))
+    }
+
+    /// Talks to whoever answers: only to learn a certificate, whose fingerprint is then compared.
+    pub fn unverified(gateway: &str) -> Result<Self, Failure> {
+        Client::build(gateway, || reqwest::Client::builder().tls_danger_accept_invalid_certs(true))
+    }
+
+    fn build(gateway: &str, trusting: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, Failure> {
+        let bad = |what: &str| {
+            Failure::usage(format!("the gateway's address {what}: {gateway:?}"))
+                .hint("write it as in https://gateway.example:7443")
+        };
+        let base = Url::parse(gateway).map_err(|_| bad("is not a URL"))?;
+        if base.scheme() != "https" {
+            return Err(bad("does not start with https://"));
+        }
         let builder = || {
-            let builder = reqwest::Client::builder()
+            let builder = trusting()
                 .user_agent(concat!("td/", env!("CARGO_PKG_VERSION")))
                 .https_only(true)
-                .tls_certs_only([ca.clone()].into_iter().flatten())
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT);
             let local = base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
@@ -58,7 +73,7 @@ impl Client {
         let built = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| Failure::say(Exit::Failed, root_cause(&error)))
         };
-        Ok(Client { http: built(builder())?, upgrading: built(builder().http1_only())?, base, token })
+        Ok(Client { http: built(builder())?, upgrading: built(builder().http1_only())?, base, token: None })
     }
 
     /// The address of `/v1/SEGMENT/…`; every segment is escaped, so no name reaches another route.
@@ -78,7 +93,11 @@ impl Client {
 
     fn request(&self, method: Method, segments: &[&str], query: &Query) -> Result<reqwest::RequestBuilder, Failure> {
         let url = self.url(segments, query)?;
-        Ok(self.http.request(method, url).header(AUTHORIZATION, self.token.clone()))
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &Query) -> Result<T, Failure> {
@@ -88,7 +107,16 @@ impl Client {
 
     /// Sends a JSON body and reads what is stored now.
     pub async fn put<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
-        let request = self.request(Method::PUT, segments, &Query::new())?.json(body).timeout(TIMEOUT);
+        self.put_with(segments, &Query::new(), body).await
+    }
+
+    pub async fn put_with<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &Query,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let request = self.request(Method::PUT, segments, query)?.json(body).timeout(TIMEOUT);
         decode(&self.send(request).await?.bytes().await?)
     }
 
@@ -101,6 +129,12 @@ impl Client {
     pub async fn delete(&self, segments: &[&str], query: &Query) -> Result<(), Failure> {
         let request = self.request(Method::DELETE, segments, query)?.timeout(LONG_TIMEOUT);
         self.send(request).await.map(drop)
+    }
+
+    /// Takes something away and reads what that ended.
+    pub async fn delete_for<T: DeserializeOwned>(&self, segments: &[&str], query: &Query) -> Result<T, Failure> {
+        let request = self.request(Method::DELETE, segments, query)?.timeout(LONG_TIMEOUT);
+        decode(&self.send(request).await?.bytes().await?)
     }
 
     /// Sends a source archive while it is being made. The outer error means that no answer came: with the same
@@ -137,7 +171,10 @@ impl Client {
         segments: &[&str],
         query: &Query,
     ) -> Result<(stream::Sender, stream::Receiver), Failure> {
-        let request = self.upgrading.get(self.url(segments, query)?).header(AUTHORIZATION, self.token.clone());
+        let mut request = self.upgrading.get(self.url(segments, query)?);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
         stream::open(request, accept, |error| self.unreachable(error)).await
     }
 

@@ -78,7 +78,9 @@ impl Exit {
             "name_invalid" | "query_invalid" | "confirmation_mismatch" => Exit::Usage,
             "manifest_invalid" | "label_unknown" | "cluster_unknown" | "plan_invalid" => Exit::ManifestInvalid,
             "build_failed" | "buildpack_unknown" => Exit::BuildFailed,
-            "unauthenticated" | "forbidden" | "too_many_attempts" => Exit::NotAllowed,
+            "unauthenticated" | "login_failed" | "invitation_invalid" | "forbidden" | "too_many_attempts" => {
+                Exit::NotAllowed
+            }
             "locked" => Exit::Locked,
             "rolled_back" => Exit::RolledBack,
             _ => Exit::Failed,

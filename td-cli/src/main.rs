@@ -11,6 +11,7 @@ mod human;
 mod printer;
 mod progress;
 mod settings;
+mod sign;
 mod source;
 mod stream;
 mod table;

@@ -1,7 +1,7 @@
 //! What td reads from its surroundings: environment variables that are no options, terminals, and the credentials.
 //! The only file that reads either.
 
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -57,6 +57,44 @@ pub fn has_display() -> bool {
     std::io::stdout().is_terminal() && (variable("DISPLAY").is_some() || variable("WAYLAND_DISPLAY").is_some())
 }
 
+/// The person's own folder.
+pub fn home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
+}
+
+/// What a session made here is called, as in `ana@laptop`.
+pub fn here() -> String {
+    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", if host.trim().is_empty() { "somewhere" } else { host.trim() })
+}
+
+/// The credentials that are stored, whatever the environment says.
+pub fn stored_credentials(globals: &Globals) -> Result<Option<Credentials>, Failure> {
+    read_credentials(&config_dir(globals)?.join(CREDENTIALS))
+}
+
+/// Stores credentials for this person alone; the file is whole at any moment.
+pub fn store_credentials(globals: &Globals, credentials: &Credentials) -> Result<(), Failure> {
+    let folder = config_dir(globals)?;
+    let unwritable = || format!("{} cannot be written to", folder.display());
+    std::fs::create_dir_all(&folder).with_context(unwritable)?;
+    let text = serde_json::to_string_pretty(credentials).context("credentials")?;
+    // Made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(&folder).with_context(unwritable)?;
+    file.write_all(format!("{text}\n").as_bytes()).with_context(unwritable)?;
+    file.persist(folder.join(CREDENTIALS)).with_context(unwritable)?;
+    Ok(())
+}
+
+/// Forgets the token; which gateway it was stays known.
+pub fn forget_token(globals: &Globals) -> Result<(), Failure> {
+    match stored_credentials(globals)? {
+        Some(stored) => store_credentials(globals, &Credentials { token: String::new(), ..stored }),
+        None => Ok(()),
+    }
+}
+
 /// The credentials to use: the file's, with what `--gateway`, TD_TOKEN and TD_CA say instead.
 pub fn load_credentials(globals: &Globals) -> Result<Credentials, Failure> {
     let folder = config_dir(globals)?;
@@ -68,11 +106,11 @@ pub fn load_credentials(globals: &Globals) -> Result<Credentials, Failure> {
         Some(file) => Some(std::fs::read_to_string(&file).with_context(|| format!("TD_CA: {file} cannot be read"))?),
         None => stored.map(|c| c.ca),
     };
-    match (gateway, token, ca) {
+    match (gateway, token.filter(|token| !token.is_empty()), ca) {
         (Some(gateway), Some(token), Some(ca)) => Ok(Credentials { gateway, token, ca }),
         _ => Err(Failure::say(Exit::NotAllowed, format!("no credentials in {}", path.display())).hint(
-            "`make run` writes them for a gateway on this machine; for another one point TD_CONFIG_DIR at the \
-             folder that holds its credentials.json, or set TD_GATEWAY, TD_TOKEN and TD_CA",
+            "log in with `td login https://GATEWAY:7443`, or `td join INVITATION`; programs set TD_GATEWAY, TD_TOKEN \
+             and TD_CA",
         )),
     }
 }

@@ -1,11 +1,11 @@
-//! Who is who: nodes enrol with a one-time token, people ask who they are.
+//! Nodes enrol with a one-time token.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{Enrol, Enrolled, GatewayInfo, NodeToken, SshInfo, Whoami};
+use magrathea_core::api::{Enrol, Enrolled, GatewayInfo, NodeToken, SshInfo};
 use magrathea_core::names::{ClusterName, NodeName};
 use magrathea_core::people::{Place, Verb};
 
@@ -66,12 +66,6 @@ pub async fn enrol(
         connect: state.connect.clone(),
     };
     Ok((StatusCode::CREATED, axum::Json(enrolled)))
-}
-
-/// Whose token it is.
-#[utoipa::path(get, path = "/v1/whoami", tag = "gateway", responses((status = 200, body = Whoami)))]
-pub async fn whoami(actor: Actor) -> axum::Json<Whoami> {
-    axum::Json(Whoami { id: actor.person.0, name: actor.name })
 }
 
 /// The gateway and its doors.

@@ -1,5 +1,6 @@
 //! The HTTP API. Handlers are thin: they take typed input apart, call a service or a query, and answer.
 
+mod access;
 mod apps;
 mod auth;
 mod certificates;
@@ -12,6 +13,7 @@ mod extract;
 mod git;
 mod leftover;
 mod logs;
+mod people;
 mod remote;
 mod respond;
 mod routes;

@@ -14,7 +14,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
-use super::{apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, logs, remote, respond};
+use super::{
+    access, apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, logs, people, remote, respond,
+};
 use crate::state::State;
 
 /// The largest JSON body, in bytes. A source has limits of its own.
@@ -46,7 +48,31 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/gateway", get(enrol::gateway))
         .route("/v1/status", get(clusters::status))
         .route("/v1/timeline", get(apps::timeline))
-        .route("/v1/whoami", get(enrol::whoami))
+        .route("/v1/whoami", get(people::whoami))
+        .route("/v1/login", delete(access::log_out))
+        .route("/v1/organisations", get(people::list_organisations).post(people::create))
+        .route("/v1/organisations/{organisation}", get(people::show_organisation).delete(people::remove_organisation))
+        .route("/v1/organisations/{organisation}/invitations", get(people::list_invitations).post(people::invite))
+        .route("/v1/organisations/{organisation}/invitations/{id}", delete(people::withdraw))
+        .route("/v1/organisations/{organisation}/teams", get(people::list_teams).post(people::create_team))
+        .route("/v1/organisations/{organisation}/teams/{team}", delete(people::remove_team))
+        .route(
+            "/v1/organisations/{organisation}/teams/{team}/members/{person}",
+            put(people::add_member).delete(people::remove_member),
+        )
+        .route("/v1/people", get(people::list_people))
+        .route("/v1/people/{person}", get(people::show_person).delete(people::remove_person))
+        .route("/v1/people/{person}/keys", get(people::list_keys).post(people::add_key))
+        .route("/v1/people/{person}/keys/{key}", delete(people::remove_key))
+        .route("/v1/people/{person}/tokens", get(people::list_tokens))
+        .route("/v1/people/self/tokens", get(people::list_own_tokens).post(people::create_token))
+        .route("/v1/people/{person}/tokens/{id}", delete(people::remove_token))
+        .route("/v1/grants", get(access::list_grants).post(access::add_grant))
+        .route("/v1/grants/{id}", delete(access::remove_grant))
+        .route("/v1/lists", get(access::list_lists))
+        .route("/v1/lists/{name}", put(access::set_list).delete(access::remove_list))
+        .route("/v1/doors", get(access::list_doors))
+        .route("/v1/doors/{door}", put(access::set_door))
         .layer(middleware::from_fn(time_limit));
 
     // As long as a source takes to arrive, a deploy to run, or data to go.
@@ -72,6 +98,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/healthz", get(clusters::health))
         .route("/v1/openapi.json", get(async || Json(openapi())))
         .route("/v1/enrol", post(enrol::enrol))
+        .route("/v1/authority", get(access::authority))
+        .route("/v1/login", post(access::log_in))
+        .route("/v1/login/challenge", post(access::challenge))
+        .route("/v1/join", post(access::join))
         .layer(axum::Extension(Arc::clone(&throttle)))
         .layer(middleware::from_fn(time_limit));
 
@@ -130,6 +160,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         (name = "config", description = "Secret values of apps. They are never told."),
         (name = "logs", description = "What instances say."),
         (name = "certificates", description = "Certificates for apps' domains."),
+        (name = "people", description = "Organisations, people, teams, what they prove themselves with, and their roles."),
+        (name = "access", description = "From where apps and the gateway itself may be used."),
         (name = "clusters", description = "Clusters and their nodes."),
         (name = "gateway", description = "The gateway itself.")
     ),
@@ -142,7 +174,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         logs::read,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
-        enrol::token, enrol::enrol, enrol::whoami, enrol::gateway,
+        enrol::token, enrol::enrol, enrol::gateway,
+        people::whoami, people::list_organisations, people::create, people::show_organisation,
+        people::remove_organisation, people::list_people, people::show_person, people::remove_person,
+        people::list_invitations, people::invite, people::withdraw, people::list_teams, people::create_team,
+        people::remove_team, people::add_member, people::remove_member, people::list_keys, people::add_key,
+        people::remove_key, people::list_tokens, people::create_token, people::remove_token,
+        access::list_grants, access::add_grant, access::remove_grant, access::list_lists, access::set_list,
+        access::remove_list, access::list_doors, access::set_door, access::authority, access::challenge,
+        access::log_in, access::join, access::log_out,
     ),
     components(schemas(
         magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo,

@@ -5,6 +5,10 @@ use sha2::{Digest, Sha256};
 /// What a person's token begins with, so that one that leaked is recognised.
 const PERSON: &str = "mag_";
 
+/// What a session's token begins with, and an invitation's secret.
+const SESSION: &str = "magsession_";
+const INVITATION: &str = "maginvite_";
+
 /// What a node's one-time token begins with.
 const NODE: &str = "magnode_";
 
@@ -19,6 +23,16 @@ pub struct NewToken {
 /// A token for a person.
 pub fn for_person() -> anyhow::Result<NewToken> {
     make(PERSON)
+}
+
+/// A session's token.
+pub fn for_session() -> anyhow::Result<NewToken> {
+    make(SESSION)
+}
+
+/// An invitation's secret.
+pub fn for_invitation() -> anyhow::Result<NewToken> {
+    make(INVITATION)
 }
 
 /// A one-time token for a node.

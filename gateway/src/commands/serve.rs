@@ -88,6 +88,7 @@ pub fn open_state(
         engine: Engine::open(data)?,
         git: Git::open(data, &Git::hook_command()?)?,
         data: data.to_owned(),
+        api_url: listen.api_url(),
         connect: listen.connect(),
         ssh: ssh::Door::open(&data.join("pki"), listen.ssh_reached())?,
         tasks: TaskTracker::new(),

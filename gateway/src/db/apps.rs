@@ -56,6 +56,11 @@ pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App
     row.as_ref().map(app).transpose()
 }
 
+pub async fn load_name(client: &impl Client, id: AppId) -> Result<Option<String>, DbError> {
+    let row = client.query_opt("SELECT name FROM apps WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
+    row.map(|row| Ok(row.try_get(0)?)).transpose()
+}
+
 /// The app that an instance belongs to, destroyed or not.
 pub async fn load_app_of(client: &impl Client, instance: InstanceId) -> Result<Option<App>, DbError> {
     let row = client
@@ -84,6 +89,7 @@ pub async fn list_apps(client: &impl Client) -> Result<Vec<App>, DbError> {
 /// Frees the app's name and forgets its values; its history stays. To be called when it has no instance left.
 pub async fn destroy_app(client: &impl Client, id: AppId) -> Result<(), DbError> {
     client.execute("DELETE FROM config_values WHERE app = $1", &[&id.0]).await?;
+    client.execute("DELETE FROM grants WHERE app = $1", &[&id.0]).await?;
     client.execute("UPDATE apps SET destroyed = now() WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
     Ok(())
 }

@@ -5,14 +5,18 @@ pub mod apps;
 pub mod certificates;
 pub mod config_values;
 pub mod deploys;
+pub mod grants;
 pub mod instances;
+pub mod keys;
 pub mod lists;
+pub mod members;
 mod migrate;
 pub mod nodes;
 pub mod organisations;
 pub mod people;
 pub mod plans;
 pub mod releases;
+pub mod teams;
 pub mod timeline;
 pub mod tokens;
 

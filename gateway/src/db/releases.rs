@@ -132,6 +132,19 @@ pub async fn set_serving(client: &impl Client, instance: InstanceId, serving: Se
     Ok(())
 }
 
+/// Another plan of the very release that serves.
+pub async fn move_serving(
+    client: &impl Client,
+    instance: InstanceId,
+    release: ReleaseNumber,
+    generation: u64,
+) -> Result<(), DbError> {
+    let sql = "UPDATE serving SET generation = $3 WHERE instance = $1 AND release = $2";
+    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    client.execute(sql, &[&instance.0, &number_in(release), &generation]).await?;
+    Ok(())
+}
+
 /// The instances of a cluster that serve something, oldest first.
 pub async fn list_serving(client: &impl Client, cluster: &ClusterName) -> Result<Vec<InstanceId>, DbError> {
     let sql = "SELECT s.instance FROM serving s JOIN instances i ON i.id = s.instance

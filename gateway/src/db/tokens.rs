@@ -1,5 +1,6 @@
 //! Tokens of people: those that they make for programs, and the sessions that `td login` makes. Only hashes are kept.
 
+use magrathea_core::api::TokenInfo;
 use magrathea_core::names::{PersonId, TokenId};
 use magrathea_core::people::Grant;
 use uuid::Uuid;
@@ -51,4 +52,44 @@ pub async fn insert_token(client: &impl Client, new: &NewToken<'_>) -> Result<To
         )
         .await?;
     Ok(TokenId(id))
+}
+
+/// A token as the store has it.
+#[derive(Debug)]
+pub struct Token {
+    pub limits: Option<Vec<Grant>>,
+    pub info: TokenInfo,
+}
+
+/// A person's tokens and sessions that are good now, the newest first. What they are limited to is told by the caller.
+pub async fn list_tokens(client: &impl Client, person: PersonId) -> Result<Vec<Token>, DbError> {
+    let rows = client
+        .query(
+            "SELECT id, label, kind, created, last_used, expires, limits FROM tokens
+             WHERE person = $1 AND (expires IS NULL OR expires > now()) ORDER BY created DESC, id",
+            &[&person.0],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let limits: Option<serde_json::Value> = row.try_get(6)?;
+            let limits = limits.map(serde_json::from_value).transpose();
+            Ok(Token {
+                limits: limits.map_err(|e| DbError::value("tokens.limits", e))?,
+                info: TokenInfo {
+                    id: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    kind: row.try_get(2)?,
+                    limits: None,
+                    created: row.try_get(3)?,
+                    last_used: row.try_get(4)?,
+                    expires: row.try_get(5)?,
+                },
+            })
+        })
+        .collect()
+}
+
+pub async fn delete_token(client: &impl Client, person: PersonId, id: Uuid) -> Result<bool, DbError> {
+    Ok(client.execute("DELETE FROM tokens WHERE person = $1 AND id = $2", &[&person.0, &id]).await? > 0)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use magrathea_buildpacks::Recipe;
-use magrathea_core::clusters::{Cluster, Clusters};
+use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::{Resolved, Stack};
 use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{Plan, Resource, Spec, Subject};
@@ -19,6 +19,7 @@ use super::intake;
 use super::secrets::{Secrets, load_secrets};
 use crate::db::instances::Instance;
 use crate::hub::NodeRef;
+use crate::services::lists::named;
 use crate::state::State;
 
 /// Stands for the release image before it was built.
@@ -29,7 +30,6 @@ pub const TO_BE_BUILT: &str = "(to be built)";
 pub struct Site {
     pub state: Arc<State>,
     pub instance: Instance,
-    pub clusters: Arc<Clusters>,
     pub cluster: Cluster,
 }
 
@@ -41,7 +41,7 @@ impl Site {
             Failure::new("node", format!("clusters.yml has no cluster {}", instance.cluster))
                 .hint("put it back, or deploy to another cluster")
         })?;
-        Ok(Site { state: Arc::clone(state), instance, clusters, cluster })
+        Ok(Site { state: Arc::clone(state), instance, cluster })
     }
 
     pub fn slug(&self) -> String {
@@ -71,6 +71,7 @@ pub struct Ingredients {
     pub secrets: Secrets,
     texts: BTreeMap<String, String>,
     pub images: BTreeMap<String, String>,
+    lists: BTreeMap<String, Vec<String>>,
     db_address: IpAddr,
     instance_gateway: IpAddr,
 }
@@ -125,18 +126,19 @@ pub async fn gather_with(
     secrets: Secrets,
 ) -> Result<Ingredients, Failure> {
     let sections = &resolved.sections;
-    let named = [&sections.proxy.vcl, &sections.access.maintenance_page];
-    let wanted: BTreeSet<String> = named.into_iter().flatten().cloned().collect();
+    let files = [&sections.proxy.vcl, &sections.access.maintenance_page];
+    let wanted: BTreeSet<String> = files.into_iter().flatten().cloned().collect();
     let archive = intake::blob_path(&site.state.blobs(), source);
     let texts = intake::read_texts(archive, wanted).await.context("cannot read the source")?;
 
+    let lists = named(&site.state, Some(site.instance.organisation)).await?;
     let mut images = BTreeMap::new();
     for node in site.nodes() {
         images.extend(site.state.hub.report(&node).unwrap_or_default().images);
     }
     let db_address = gateway_of(&site, Layer::Db)?;
     let instance_gateway = gateway_of(&site, Layer::App)?;
-    Ok(Ingredients { site, resolved, secrets, texts, images, db_address, instance_gateway })
+    Ok(Ingredients { site, resolved, secrets, texts, images, lists, db_address, instance_gateway })
 }
 
 /// The address at which containers reach the first node with this layer (of any, when none carries it).
@@ -176,7 +178,7 @@ impl Ingredients {
             uid: site.instance.uid,
             db_address: self.db_address,
             instance_gateway: self.instance_gateway,
-            access_lists: &site.clusters.access_lists,
+            access_lists: &self.lists,
             secrets: &names,
             texts: &self.texts,
             certificates: &self.secrets.certificates,

@@ -12,6 +12,7 @@ mod history;
 mod intake;
 mod layout;
 mod lease;
+mod lists;
 mod pipeline;
 mod preview;
 mod reconcile;
@@ -31,6 +32,7 @@ pub use apply::nodes_of;
 pub use destroy::{destroy_app, destroy_instance};
 pub use events::follow;
 pub use layout::{Site, load_secrets_of};
+pub use lists::{ListUse, list_uses, lists_changed};
 pub use preview::preview;
 pub use runtime::Engine;
 pub use submit::{into_api, submit, submit_tar};
@@ -50,6 +52,7 @@ pub fn start(state: &Arc<State>) {
         }
         task.engine.set_open();
         task.tasks.spawn(recover::watch(Arc::clone(&task)));
+        task.tasks.spawn(lists::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

@@ -201,17 +201,17 @@ async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
 }
 
 /// An instance as it should stand.
-struct Standing {
-    site: Site,
-    resolved: Resolved,
-    release: ReleaseNumber,
-    plan: Plan,
-    applier: Applier,
+pub struct Standing {
+    pub site: Site,
+    pub resolved: Resolved,
+    pub release: ReleaseNumber,
+    pub plan: Plan,
+    pub applier: Applier,
 }
 
 /// To be called with the instance's hold. None when it serves nothing, or a deploy is under way: one that waits for this
 /// process's hold lays everything itself, and one of another gateway must not be disturbed.
-async fn load_standing(state: &Arc<State>, id: InstanceId) -> Result<Option<Standing>, Failure> {
+pub async fn load_standing(state: &Arc<State>, id: InstanceId) -> Result<Option<Standing>, Failure> {
     let conn = state.db.conn().await?;
     let Some(instance) = instances::load_instance(&conn, id).await? else { return Ok(None) };
     if deploys::find_running(&conn, id).await?.is_some() {

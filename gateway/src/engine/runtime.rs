@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use magrathea_core::names::{DeployId, InstanceId};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ pub struct Engine {
     confirmed: Mutex<HashMap<NodeRef, Confirmed>>,
     /// One writer of the configuration history at a time.
     pub(super) history: Arc<Mutex<()>>,
+    /// Told when an access list was edited.
+    pub(super) lists: Notify,
 }
 
 /// Subject and key → hash.
@@ -69,6 +71,7 @@ impl Engine {
             ready: watch::channel(HashSet::new()).0,
             confirmed: Mutex::default(),
             history: Arc::default(),
+            lists: Notify::new(),
         })
     }
 

@@ -12,6 +12,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use magrathea_core::api::fingerprint_of;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -60,6 +61,11 @@ impl Pki {
     /// The certificate of the gateway's and the nodes' authority, for clients to pin.
     pub fn ca_pem(&self) -> &str {
         &self.own.pem
+    }
+
+    /// By which clients know it: see [`fingerprint_of`].
+    pub fn fingerprint(&self) -> String {
+        fingerprint_of(&self.own.pem).unwrap_or_default()
     }
 
     /// The API's TLS side, valid for these host names and addresses.

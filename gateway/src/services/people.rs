@@ -32,9 +32,8 @@ async fn admitted(
     let Some(actor) = actor else { return Ok(None) };
     if !lists::admit(state, door, from, Some(actor.organisation)).await? {
         let message = format!("this may not be used from {}", from.to_canonical());
-        return Err(
-            ApiError::new(Code::Forbidden, message).with_hint("an administrator can change from where with `td list`")
-        );
+        return Err(ApiError::new(Code::Forbidden, message)
+            .with_hint("an administrator can change from where with `td access door`"));
     }
     Ok(Some(actor.at(from)))
 }

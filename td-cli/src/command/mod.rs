@@ -1,17 +1,27 @@
 //! One file per command. Each takes what was typed, asks the gateway, and prints.
 
+pub mod access;
 pub mod app;
 pub mod cert;
 pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod deploy;
+mod ended;
 pub mod gateway;
+pub mod grant;
 pub mod instances;
+pub mod key;
+pub mod login;
 pub mod man;
+pub mod org;
+pub mod person;
 mod reference;
 mod status;
+pub mod team;
 pub mod timeline;
+pub mod token;
+mod whoami;
 
 use std::cell::OnceCell;
 
@@ -33,6 +43,17 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Cert(command) => cert::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::Gateway(arguments) => gateway::run(context, &arguments).await,
+        Command::Login(arguments) => login::login(context, &arguments).await,
+        Command::Join(arguments) => login::join(context, &arguments).await,
+        Command::Logout => login::logout(context).await,
+        Command::Whoami => whoami::run(context).await,
+        Command::Org(command) => org::run(context, command).await,
+        Command::Person(command) => person::run(context, command).await,
+        Command::Team(arguments) => team::run(context, arguments).await,
+        Command::Grant(command) => grant::run(context, command).await,
+        Command::Key(arguments) => key::run(context, arguments).await,
+        Command::Token(arguments) => token::run(context, arguments).await,
+        Command::Access(arguments) => access::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Timeline(arguments) => timeline::run(context, &arguments).await,
         Command::Completions(arguments) => completions::run(context, &arguments),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    access, app, cert, cluster, completions, config, deploy, gateway, grant, key, login, man, org, person, team,
-    timeline, token,
+    access, app, cert, cluster, completions, config, deploy, gateway, git_credential, grant, key, login, man, org,
+    person, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -113,6 +113,9 @@ pub enum Command {
     Timeline(timeline::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Give git the token for pushes over HTTPS
+    #[command(hide = true)]
+    GitCredential(git_credential::Arguments),
     /// Write the man pages to a folder
     #[command(hide = true)]
     Man(man::Arguments),

@@ -130,7 +130,14 @@ fn read_credentials(path: &Path) -> Result<Option<Credentials>, Failure> {
     Ok(Some(credentials))
 }
 
-fn config_dir(globals: &Globals) -> Result<PathBuf, Failure> {
+/// Where OpenSSH keeps what it knows of hosts.
+pub fn ssh_folder() -> Result<PathBuf, Failure> {
+    let home = variable("HOME").ok_or_else(|| Failure::usage("HOME does not say where OpenSSH keeps its keys"))?;
+    Ok(Path::new(&home).join(".ssh"))
+}
+
+/// The folder of the credentials.
+pub fn config_dir(globals: &Globals) -> Result<PathBuf, Failure> {
     if let Some(folder) = globals.config_dir.as_ref().filter(|folder| !folder.as_os_str().is_empty()) {
         return Ok(folder.clone());
     }

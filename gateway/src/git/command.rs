@@ -26,7 +26,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("uploadpack.keepAlive", "5"),
     ("uploadpack.allowFilter", "true"),
     // A rewritten branch can be brought back.
-    ("core.logAllRefUpdates", "always"),
+    ("core.logAllRefUpdates", "true"),
     // A reference that was promised is on the disk.
     ("core.fsync", "committed,reference"),
     ("core.fsyncMethod", "batch"),

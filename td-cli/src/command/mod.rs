@@ -9,6 +9,7 @@ pub mod config;
 pub mod deploy;
 mod ended;
 pub mod gateway;
+pub mod git_credential;
 pub mod grant;
 pub mod instances;
 pub mod key;
@@ -57,6 +58,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Status => status::run(context).await,
         Command::Timeline(arguments) => timeline::run(context, &arguments).await,
         Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::GitCredential(arguments) => git_credential::run(context, &arguments),
         Command::Man(arguments) => man::run(context, &arguments),
         Command::Reference => reference::run(context),
     }

@@ -1,6 +1,6 @@
 //! The source that is sent: a commit as git has it, or a folder as it lies there.
 
-mod git;
+pub mod git;
 mod pack;
 mod tree;
 

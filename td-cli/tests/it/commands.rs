@@ -46,6 +46,53 @@ fn an_app_is_made() {
 }
 
 #[test]
+fn a_remote_is_set_over_ssh() {
+    let desk = Desk::new();
+    let ssh = json!({"host": "gateway.example", "port": 7422, "host_key": "ssh-ed25519 AAAA"});
+    desk.gateway.on("GET /v1/gateway", 200, &json!({"version": "0.1.0", "ssh": ssh}));
+    desk.gateway.on("GET /v1/apps/blog", 200, &app(&[]));
+    desk.gateway.on("POST /v1/apps", 201, &app(&[]));
+    assert_snapshot!(desk.shown(&["app", "link"]));
+    desk.git(&["init", "-q"]);
+    assert_snapshot!(desk.shown(&["app", "create"]));
+    desk.git(&["remote", "set-url", "magrathea", "elsewhere"]);
+    assert_snapshot!(desk.shown(&["app", "link"]));
+    assert_snapshot!(desk.shown(&["app", "link", "--remote", "live", "--json"]));
+    let known = std::fs::read_to_string(desk.home().join(".ssh/known_hosts")).unwrap();
+    assert_eq!(known, "[gateway.example]:7422 ssh-ed25519 AAAA\n", "once");
+    let config = std::fs::read_to_string(desk.folder.join(".git/config")).unwrap();
+    assert_eq!(config.matches("url = ssh://git@gateway.example:7422/blog.git").count(), 2, "{config}");
+}
+
+#[test]
+fn a_remote_over_https_asks_td_for_the_token() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &app(&[]));
+    desk.git(&["init", "-q"]);
+    assert_snapshot!(desk.shown(&["app", "link", "--https"]));
+    desk.td(&["app", "link", "--https"]);
+    let config = std::fs::read_to_string(desk.folder.join(".git/config")).unwrap();
+    assert!(!config.contains("a-token"), "{config}");
+    assert_eq!(config.matches("helper = ").count(), 2, "{config}");
+    let fill = |host: &str| {
+        let asked = format!("protocol=https\nhost={host}\n\n");
+        let mut git = std::process::Command::new("git");
+        git.args(["credential", "fill"])
+            .current_dir(&desk.folder)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("HOME", desk.home());
+        git.env("GIT_CONFIG_NOSYSTEM", "1").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut git = git.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::io::Write::write_all(&mut git.stdin.take().unwrap(), asked.as_bytes()).unwrap();
+        String::from_utf8(git.wait_with_output().unwrap().stdout).unwrap()
+    };
+    assert!(fill(&desk.gateway.address.to_string()).contains("password=a-token-that-nobody-may-see"));
+    assert_eq!(fill("elsewhere.example"), "");
+    let url = format!("https://{}/git/blog.git", desk.gateway.address);
+    assert!(config.contains(&url), "{config}");
+}
+
+#[test]
 fn a_url_is_printed() {
     let desk = Desk::new();
     desk.gateway.on("GET /v1/apps/blog", 200, &app(&["production", "staging"]));

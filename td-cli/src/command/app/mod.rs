@@ -5,6 +5,7 @@ mod deploy;
 mod destroy;
 mod info;
 mod init;
+mod link;
 mod list;
 mod logs;
 mod open;
@@ -27,8 +28,11 @@ pub enum Command {
     Validate(validate::Arguments),
     /// Show what a deploy would add, change and remove
     Plan(plan::Arguments),
-    /// Make an app without deploying it
+    /// Make an app without deploying it; in a git repository, with the remote to push to
     Create(Named),
+    /// Set the git remote that `git push` deploys to
+    #[command(after_help = "Over SSH, the gateway's host key goes into ~/.ssh/known_hosts.")]
+    Link(link::Arguments),
     /// Deploy the HEAD commit, or a folder that is in no git repository
     #[command(after_help = "The first deploy makes the app. Ctrl-C detaches; the deploy goes on.")]
     Deploy(deploy::Arguments),
@@ -74,6 +78,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Validate(arguments) => validate::run(context, &arguments),
         Command::Plan(arguments) => plan::run(context, &arguments).await,
         Command::Create(named) => create::run(context, &named).await,
+        Command::Link(arguments) => link::run(context, &arguments).await,
         Command::Deploy(arguments) => deploy::run(context, &arguments).await,
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,

@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(750);
 /// How often expired tokens are looked for.
 const EXPIRY: Duration = Duration::from_secs(5);
 
+/// How long after a change was seen, which may be this gateway's own.
+const AFTER: Duration = Duration::from_millis(400);
+
 /// What is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DoorKind {
@@ -235,6 +238,8 @@ pub async fn watch(state: Arc<State>) {
 async fn look_again(state: &Arc<State>, seen: &mut Option<(i64, Instant)>) -> anyhow::Result<()> {
     let version = people::load_access_version(&state.db.conn().await?).await?;
     if seen.is_none_or(|(last, at)| last != version || at.elapsed() > EXPIRY) {
+        // Whoever made the change looks by themselves, and tells the person what ended: they come first.
+        tokio::time::sleep(AFTER).await;
         lists::changed(state).await?;
         engine::lists_changed(state);
         for ended in state.doors.look(state).await? {

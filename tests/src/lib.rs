@@ -6,6 +6,7 @@ pub mod repo;
 pub mod site;
 pub mod ssh;
 pub mod terminal;
+pub mod typing;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use magrathea_tests::load::{Answer, Load, failures};
+use magrathea_tests::ssh::Ssh;
+use magrathea_tests::typing::type_into;
 use magrathea_tests::{Lab, run, site::Site};
 
 #[tokio::main]
@@ -24,6 +26,9 @@ async fn main() {
     }
     if all || wanted.iter().any(|w| w == "idle") {
         idle(&lab);
+    }
+    if all || wanted.iter().any(|w| w == "shell") {
+        shells(&lab);
     }
 }
 
@@ -208,16 +213,69 @@ fn wrk(url: &str, host: Option<&str>, script: Option<&Path>, header: Option<&str
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Milliseconds from a key to its echo with 200 shells open over SSH, each typed into once a second; beside it, a plain
+/// `docker exec` of the same shell in the same replica with nothing else open.
+fn shells(lab: &Lab) {
+    const SHELLS: usize = 200;
+    let site = Site::new(lab, "bench-shell");
+    site.file("index.php", "<?php echo 'hello';").file("magrathea.yml", "app_layer: {memory: 4GiB}\n");
+    site.deploy().ok();
+    let replica = lab.docker(&["ps", "-q", "--filter", &format!("name={}-web", site.slug())]);
+    let exec = format!("docker exec -it {} bash --norc", replica.trim());
+    // docker wants a terminal of its own.
+    let plain = || {
+        let mut command = Command::new("script");
+        command.args(["-qfec", &exec, "/dev/null"]).env("PS1", "$ ");
+        command
+    };
+    let mut reference = type_into(vec![plain()], 100, Duration::from_millis(100));
+    let ssh = Ssh::new(lab);
+    let before = rss(lab);
+    let opened = (0..SHELLS).map(|_| ssh.ssh("bench-shell", &["-tt", "--"])).collect();
+    let mut measured = type_into(opened, 20, Duration::from_secs(1));
+    let after = rss(lab);
+    reference.extend(type_into(vec![plain()], 100, Duration::from_millis(100)));
+    let (typical, plain) = (median(&mut measured), median(&mut reference));
+    row(
+        "200 shells over SSH: key press to echo, median",
+        format!("{typical:.1} ms"),
+        format!("{plain:.1} ms (plain docker exec, alone)"),
+        format!("+{:.1} ms", typical - plain),
+        "≤ +20 ms",
+    );
+    let worst = measured.get(measured.len() * 99 / 100).copied().unwrap_or(f64::NAN);
+    row(
+        "200 shells over SSH: key press to echo, 99th percentile",
+        format!("{worst:.1} ms"),
+        String::new(),
+        String::new(),
+        "",
+    );
+    row(
+        "memory of gateway + agent after 200 shells",
+        format!("{after:.1} MiB"),
+        format!("{before:.1} MiB before"),
+        String::new(),
+        "",
+    );
+}
+
+/// Resident memory of gateway and agent together, in MiB.
+fn rss(lab: &Lab) -> f64 {
+    mib(lab, "magrathea-gateway") + mib(lab, "magrathea-agent")
+}
+
+fn mib(lab: &Lab, process: &str) -> f64 {
+    let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
 /// Resident memory of gateway and agent after a quiet while.
 fn idle(lab: &Lab) {
     std::thread::sleep(Duration::from_secs(20));
-    let mib = |process: &str| {
-        let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-    };
-    let (gateway, agent) = (mib("magrathea-gateway"), mib("magrathea-agent"));
+    let (gateway, agent) = (mib(lab, "magrathea-gateway"), mib(lab, "magrathea-agent"));
     row(
         "idle memory, gateway + agent",
         format!("{:.1} MiB", gateway + agent),

@@ -160,6 +160,8 @@ fn a_terminal_is_one() {
     terminal.shows("/dev/pts/", 1);
     terminal.shows("xterm\r\n", 1);
     terminal.resize(132, 50);
+    // Keys may be faster than the news of the size.
+    std::thread::sleep(Duration::from_millis(500));
     terminal.type_in("stty size\r");
     terminal.shows("50 132", 1);
     terminal.type_in("sleep 77702\r");
@@ -251,6 +253,44 @@ fn a_one_off_is_like_a_replica_and_goes() {
     assert_eq!(run(reaches).ok().stdout, "1");
     let left = site.lab.docker(&["service", "ls", "--format", "{{.Name}}"]);
     assert!(!left.contains("-run-"), "{left}");
+}
+
+#[test]
+#[ignore = "needs the laboratory"]
+fn a_detached_run_outlives_everybody() {
+    let site = deployed("deepthought");
+    let start = |command, limit| {
+        let args = ["app", "run", "--detach", "--time-limit", limit, "--json", "--", command];
+        let run = magrathea_tests::run(&mut td(&site, &args)).ok().json();
+        run["id"].as_str().unwrap().to_owned()
+    };
+    let follow = |id: &str| magrathea_tests::run(&mut td(&site, &["run", "log", "--follow", id]));
+    let id = start("echo one; sleep 12; echo two; exit 3", "5m");
+    until(Duration::from_secs(20), "it says something", || follow_once(&site, &id) == "one\n");
+    for process in ["magrathea-agent", "magrathea-gateway"] {
+        site.lab.kill(process);
+        site.lab.local("up").ok();
+    }
+    let ended = follow(&id);
+    assert_eq!((ended.code, ended.stdout.as_str()), (3, "one\ntwo\n"), "{}", ended.stderr);
+    // Its time is limited, and it can be stopped.
+    let id = start("sleep 77710", "2s");
+    let ended = follow(&id);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("longer than 2 s"), "{}", ended.stderr);
+    gone("77710");
+    let id = start("sleep 77711", "5m");
+    until(Duration::from_secs(20), "it runs", || !processes("sleep 77711").is_empty());
+    magrathea_tests::run(&mut td(&site, &["run", "stop", &id])).ok();
+    gone("77711");
+    let listed = magrathea_tests::run(&mut td(&site, &["run", "list"])).ok().stdout;
+    for part in ["ended (3)", "failed", "stopped"] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+}
+
+fn follow_once(site: &Site, id: &str) -> String {
+    magrathea_tests::run(&mut td(site, &["run", "log", id])).stdout
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Doors to an instance as websockets: a stream's frames, one binary message each.
+//! Doors to an instance as websockets: a stream's frames, one binary message each; and runs that nobody has to watch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,15 +6,18 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::StatusCode;
 use axum::response::Response;
+use magrathea_core::api::{RunInfo, RunLines, StartRun};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::wire::{Size, Tty};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::error::{ApiError, Code};
-use super::extract::{Path, Query};
+use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
-use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, socket};
+use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, runs, socket};
 use crate::state::State;
 
 /// What is to run.
@@ -171,4 +174,63 @@ pub async fn sftp(
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     upgraded(Arc::clone(&state), upgrade, remote::files(&state, &actor, &app, &label, FilesProgram::Sftp)).await
+}
+
+/// Starts a command in a container of its own that nobody has to watch.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/runs", tag = "remote", request_body = StartRun,
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 201, body = RunInfo), (status = 403, description = "`forbidden`"),
+        (status = 409, description = "`not_serving` or `locked`")))]
+pub async fn start_run(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Json(body): Json<StartRun>,
+) -> Result<(StatusCode, axum::Json<RunInfo>), ApiError> {
+    let run = runs::start(&state, &actor, &app, &label, body).await?;
+    Ok((StatusCode::CREATED, axum::Json(run)))
+}
+
+/// An app's detached runs, newest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/runs", tag = "remote", params(("app" = String, Path)),
+    responses((status = 200, body = Vec<RunInfo>)))]
+pub async fn list_runs(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(app): Path<AppName>,
+) -> Result<axum::Json<Vec<RunInfo>>, ApiError> {
+    Ok(axum::Json(runs::list(&state, &actor, &app).await?))
+}
+
+/// Which lines.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LinesQuery {
+    /// The last line that is known; from the first when absent.
+    #[serde(default)]
+    after: i64,
+}
+
+/// What a detached run said, and how it stands.
+#[utoipa::path(get, path = "/v1/runs/{id}", tag = "remote", params(("id" = Uuid, Path), LinesQuery),
+    responses((status = 200, body = RunLines), (status = 404, description = "`run_not_found`")))]
+pub async fn show_run(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(id): Path<Uuid>,
+    Query(query): Query<LinesQuery>,
+) -> Result<axum::Json<RunLines>, ApiError> {
+    Ok(axum::Json(runs::lines(&state, &actor, id, query.after).await?))
+}
+
+/// Stops a detached run.
+#[utoipa::path(post, path = "/v1/runs/{id}/stop", tag = "remote", params(("id" = Uuid, Path)),
+    responses((status = 200, body = RunInfo), (status = 404, description = "`run_not_found`")))]
+pub async fn stop_run(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<RunInfo>, ApiError> {
+    Ok(axum::Json(runs::stop(&state, &actor, id).await?))
 }

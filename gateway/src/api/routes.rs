@@ -36,6 +36,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/deploys", get(deploys::list))
         .route("/v1/apps/{app}/instances", get(apps::list_instances))
         .route("/v1/apps/{app}/instances/{label}", get(apps::show_instance))
+        .route("/v1/apps/{app}/instances/{label}/runs", post(remote::start_run))
+        .route("/v1/apps/{app}/runs", get(remote::list_runs))
+        .route("/v1/runs/{id}", get(remote::show_run))
+        .route("/v1/runs/{id}/stop", post(remote::stop_run))
         .route("/v1/apps/{app}/config", get(config::list))
         .route("/v1/apps/{app}/config/{key}", put(config::set).delete(config::unset))
         .route("/v1/deploys/{id}", get(deploys::show))
@@ -172,6 +176,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         config::list, config::set, config::unset,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         logs::read,
+        remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
         enrol::token, enrol::enrol, enrol::gateway,

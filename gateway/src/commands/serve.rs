@@ -23,7 +23,7 @@ use crate::pki::Pki;
 use crate::seal::Seal;
 use crate::services::lists::DoorLists;
 use crate::state::State;
-use crate::{api, clusters, ssh};
+use crate::{api, clusters, remote, ssh};
 
 /// How long tasks may take to end before the database is stopped under them.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -56,6 +56,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (tasks, shutdown) = (&state.tasks, &state.shutdown);
     tasks.spawn(clusters::watch(options.place.clusters.clone(), sender, shutdown.clone()));
     engine::start(&state);
+    tasks.spawn(remote::runs::resume(Arc::clone(&state)));
     git::start(&state)?;
     tasks.spawn(doors::watch(Arc::clone(&state)));
     tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "0001_foundation",
     "1000_releases",
     "2000_people",
+    "2200_runs",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

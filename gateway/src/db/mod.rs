@@ -16,6 +16,7 @@ pub mod organisations;
 pub mod people;
 pub mod plans;
 pub mod releases;
+pub mod runs;
 pub mod teams;
 pub mod timeline;
 pub mod tokens;

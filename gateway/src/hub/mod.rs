@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 pub use self::listener::router;
 use self::session::Session;
+#[cfg(test)]
+pub(crate) use self::streams::StreamEnd;
 pub use self::streams::StreamHandle;
 
 /// How long a call waits for a lost node to come back.

@@ -4,7 +4,10 @@
 
 mod guard;
 mod place;
+pub mod runs;
 pub mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use magrathea_core::names::{AppName, LabelName, Layer};
+use magrathea_core::names::{AppName, InstanceId, LabelName, Layer};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, ServiceSpec, Spec};
 use magrathea_core::wire::StreamSpec;
@@ -13,7 +13,8 @@ use super::{one_off_of, service_of};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::App;
-use crate::db::{instances, plans, releases};
+use crate::db::instances::Instance;
+use crate::db::{Client, apps, instances, plans, releases};
 use crate::doors::{DoorKind, NewDoor};
 use crate::engine::{Site, load_secrets_of, nodes_of};
 use crate::hub::{CallError, NodeRef, StreamHandle};
@@ -40,14 +41,35 @@ impl Place {
             return Err(no_instance(name, label));
         }
         for instance in of_label {
-            let Some(plan) = plans::load_serving_plan(&conn, instance.id).await? else { continue };
-            let Some(row) = releases::load_serving(&conn, instance.id).await? else { continue };
-            let Some(resolved) = releases::load_resolved(&conn, instance.id, row.release).await? else { continue };
-            let protected = resolved.is_protected();
-            let site = Site::new(state, instance).map_err(crate::engine::into_api)?;
-            return Ok(Place { site, app, plan, resolved, protected });
+            if let Some(place) = Place::load(state, &conn, &app, instance).await? {
+                return Ok(place);
+            }
         }
         Err(not_serving(name, label))
+    }
+
+    /// The place of something that was begun with the right to it.
+    pub async fn of_instance(state: &Arc<State>, id: InstanceId) -> Result<Self, ApiError> {
+        let conn = state.db.conn().await?;
+        let gone = || ApiError::new(Code::InstanceNotFound, "the instance is no more");
+        let instance = instances::load_instance(&conn, id).await?.ok_or_else(gone)?;
+        let app = apps::load_app_of(&conn, id).await?.ok_or_else(gone)?;
+        Place::load(state, &conn, &app, instance).await?.ok_or_else(gone)
+    }
+
+    /// None when it serves nothing.
+    async fn load(
+        state: &Arc<State>,
+        conn: &impl Client,
+        app: &App,
+        instance: Instance,
+    ) -> Result<Option<Self>, ApiError> {
+        let Some(plan) = plans::load_serving_plan(conn, instance.id).await? else { return Ok(None) };
+        let Some(row) = releases::load_serving(conn, instance.id).await? else { return Ok(None) };
+        let Some(resolved) = releases::load_resolved(conn, instance.id, row.release).await? else { return Ok(None) };
+        let protected = resolved.is_protected();
+        let site = Site::new(state, instance).map_err(crate::engine::into_api)?;
+        Ok(Some(Place { site, app: app.clone(), plan, resolved, protected }))
     }
 
     pub fn service(&self, key: &str) -> Option<&ServiceSpec> {

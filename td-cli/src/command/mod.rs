@@ -18,6 +18,7 @@ pub mod man;
 pub mod org;
 pub mod person;
 mod reference;
+pub mod run;
 mod status;
 pub mod team;
 pub mod timeline;
@@ -40,6 +41,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
     match command {
         Command::App(command) => app::run(context, command).await,
         Command::Deploy(command) => deploy::run(context, command).await,
+        Command::Run(command) => run::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,

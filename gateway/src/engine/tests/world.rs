@@ -39,6 +39,8 @@ pub struct Held {
     pub fail: BTreeSet<String>,
     /// An action that does not end until told, before its effect or after it.
     pub hang: Option<(String, Hang)>,
+    /// Streams that were asked for.
+    pub streams: Vec<OpenStream>,
     /// By service.
     wanted: BTreeMap<String, u16>,
     built: u32,
@@ -315,7 +317,10 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
         Action::ReadServing(_) => {
             json!(Serving { release: held.serving.map(ReleaseNumber), replicas: Vec::new() })
         }
-        Action::OpenStream(_) => json!({}),
+        Action::OpenStream(asked) => {
+            held.streams.push(asked);
+            json!(Opened {})
+        }
         Action::Shutdown(_) => json!(Removed { changed: true }),
     }
 }

@@ -1,6 +1,8 @@
 //! `td app shell`, `td app run`, `td app db` and `td app sftp`: programs at an instance, joined to the terminal or the pipe here.
 
+use magrathea_core::api::{RunInfo, StartRun};
 use magrathea_core::remote::command_line;
+use magrathea_core::units::Span;
 use magrathea_core::wire::Tty;
 
 use crate::attach::attach;
@@ -26,10 +28,16 @@ pub struct Shell {
 pub struct Run {
     /// The command; one word is a command line. An interactive shell when absent
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
-    pub(super) command: Vec<String>,
+    command: Vec<String>,
     /// No terminal on the other side, though there is one here
     #[arg(short = 'T', long)]
     no_tty: bool,
+    /// Do not wait for it: print its id and leave it to itself; see `td run`
+    #[arg(short, long, requires = "command")]
+    detach: bool,
+    /// With --detach: end it after this long, a day at most
+    #[arg(long, value_name = "DURATION", default_value = "1h", requires = "detach")]
+    time_limit: Span,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +55,9 @@ pub async fn shell(context: &Context<'_>, arguments: &Shell) -> Result<Exit, Fai
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
+    if arguments.detach {
+        return detach(context, arguments).await;
+    }
     let tty = terminal::tty().filter(|_| !arguments.no_tty);
     program(context, "run", &arguments.command, tty, Query::new()).await
 }
@@ -60,6 +71,20 @@ pub async fn db(context: &Context<'_>, arguments: &Db) -> Result<Exit, Failure> 
     let command: Vec<String> = arguments.execute.iter().cloned().collect();
     let tty = terminal::tty().filter(|_| command.is_empty());
     program(context, "db", &command, tty, Query::new()).await
+}
+
+async fn detach(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
+    let (client, place) = context.place().await?;
+    let wanted =
+        StartRun { command: command_line(&arguments.command), time_limit: Some(arguments.time_limit.0.as_secs()) };
+    let run: RunInfo = client.post(&place.segments("runs"), &wanted).await?;
+    if context.globals.json {
+        context.printer.json(&run);
+    } else {
+        context.printer.data(run.id.to_string());
+        context.printer.note(format!("runs at {place}; td run log --follow {} shows what it says", run.id));
+    }
+    Ok(Exit::Done)
 }
 
 async fn program(

@@ -1,0 +1,127 @@
+//! Detached runs and what they said.
+
+use magrathea_core::api::{RunInfo, RunLine, RunStatus};
+use magrathea_core::names::{AppId, InstanceId};
+use uuid::Uuid;
+
+use super::{Client, DbError, Row};
+
+/// How long a run that is over is kept.
+const KEPT: &str = "30 days";
+
+/// A run to record.
+#[derive(Debug)]
+pub struct NewRun<'a> {
+    pub id: Uuid,
+    pub instance: InstanceId,
+    pub actor: &'a str,
+    pub command: &'a str,
+    pub seconds: u64,
+    /// The gateway that waits for it.
+    pub gateway: Uuid,
+}
+
+const SELECT: &str = "SELECT r.id, a.name, i.label, i.cluster, r.actor, r.command, r.status, r.exit_code, r.message,
+     r.started, r.ended, r.span, r.instance
+     FROM runs r JOIN instances i ON i.id = r.instance JOIN apps a ON a.id = i.app";
+
+fn info(row: &Row) -> Result<RunInfo, DbError> {
+    let status: String = row.try_get(6)?;
+    let status = RunStatus::ALL.into_iter().find(|known| known.as_str() == status);
+    let seconds: i64 = row.try_get(11)?;
+    Ok(RunInfo {
+        id: row.try_get(0)?,
+        app: row.try_get(1)?,
+        label: row.try_get(2)?,
+        cluster: row.try_get(3)?,
+        person: row.try_get(4)?,
+        command: row.try_get(5)?,
+        status: status.unwrap_or(RunStatus::Failed),
+        exit_code: row.try_get(7)?,
+        message: row.try_get(8)?,
+        started: row.try_get(9)?,
+        ended: row.try_get(10)?,
+        time_limit: seconds.unsigned_abs(),
+        instance: row.try_get(12)?,
+    })
+}
+
+/// Records a run, and forgets those that are long over.
+pub async fn insert_run(client: &impl Client, new: &NewRun<'_>) -> Result<(), DbError> {
+    let sql = format!("DELETE FROM runs WHERE instance = $1 AND ended < now() - interval '{KEPT}'");
+    client.execute(&sql, &[&new.instance.0]).await?;
+    let seconds = i64::try_from(new.seconds).unwrap_or(i64::MAX);
+    client
+        .execute(
+            "INSERT INTO runs (id, instance, actor, command, span, gateway) VALUES ($1, $2, $3, $4, $5, $6)",
+            &[&new.id, &new.instance.0, &new.actor, &new.command, &seconds, &new.gateway],
+        )
+        .await?;
+    Ok(())
+}
+
+/// One run; of whichever app.
+pub async fn load_run(client: &impl Client, id: Uuid) -> Result<Option<RunInfo>, DbError> {
+    client.query_opt(&format!("{SELECT} WHERE r.id = $1"), &[&id]).await?.as_ref().map(info).transpose()
+}
+
+/// An app's runs, the newest first.
+pub async fn list_runs(client: &impl Client, app: AppId, limit: i64) -> Result<Vec<RunInfo>, DbError> {
+    let sql = format!("{SELECT} WHERE i.app = $1 ORDER BY r.started DESC LIMIT $2");
+    client.query(&sql, &[&app.0, &limit]).await?.iter().map(info).collect()
+}
+
+/// How many of an instance's runs are not over.
+pub async fn count_running(client: &impl Client, instance: InstanceId) -> Result<i64, DbError> {
+    let sql = "SELECT count(*) FROM runs WHERE instance = $1 AND status = 'running'";
+    Ok(client.query_one(sql, &[&instance.0]).await?.try_get(0)?)
+}
+
+/// The runs that a gateway waited for when it ended.
+pub async fn list_running(client: &impl Client, gateway: Uuid) -> Result<Vec<RunInfo>, DbError> {
+    let sql = format!("{SELECT} WHERE r.gateway = $1 AND r.status = 'running'");
+    client.query(&sql, &[&gateway]).await?.iter().map(info).collect()
+}
+
+/// Notes how a run ended. One that was stopped stays so.
+pub async fn finish_run(
+    client: &impl Client,
+    id: Uuid,
+    status: RunStatus,
+    exit_code: Option<i32>,
+    message: Option<&str>,
+) -> Result<(), DbError> {
+    client
+        .execute(
+            "UPDATE runs SET status = $2, exit_code = $3, message = $4, ended = now()
+             WHERE id = $1 AND status = 'running'",
+            &[&id, &status.as_str(), &exit_code, &message],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Appends lines, numbered from `first`.
+pub async fn append_lines(client: &impl Client, id: Uuid, first: i64, lines: &[String]) -> Result<(), DbError> {
+    client
+        .execute(
+            "INSERT INTO run_lines (run, sequence, line)
+             SELECT $1, $2 + n - 1, line FROM unnest($3::text[]) WITH ORDINALITY AS t (line, n)",
+            &[&id, &first, &lines],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Forgets what a run said: it is taken up again from its beginning.
+pub async fn forget_lines(client: &impl Client, id: Uuid) -> Result<(), DbError> {
+    client.execute("DELETE FROM run_lines WHERE run = $1", &[&id]).await?;
+    Ok(())
+}
+
+/// What a run said after a line.
+pub async fn list_lines(client: &impl Client, id: Uuid, after: i64) -> Result<Vec<RunLine>, DbError> {
+    let sql = "SELECT sequence, line FROM run_lines WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT 1000";
+    let rows = client.query(sql, &[&id, &after]).await?;
+    rows.iter().map(|row| Ok(RunLine { sequence: row.try_get(0)?, line: row.try_get(1)? })).collect()
+}

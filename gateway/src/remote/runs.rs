@@ -1,0 +1,279 @@
+//! Detached runs: commands in containers of their own that nobody has to watch. They outlive connections, agents and
+//! gateways; what they say is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use magrathea_core::api::{RunInfo, RunLines, RunStatus, StartRun};
+use magrathea_core::names::{AppName, InstanceId, LabelName, Layer};
+use magrathea_core::people::Verb;
+use magrathea_core::units::Span;
+use magrathea_core::wire::{ActionErrorKind, Progress, RunOnce};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::place::Place;
+use crate::actor::Actor;
+use crate::api::error::{ApiError, Code};
+use crate::db::{DbError, apps, runs, timeline};
+use crate::engine::nodes_of;
+use crate::hub::{CallError, HubEvent};
+use crate::services::access::{Reach, find_app, require};
+use crate::state::State;
+
+/// How long a run may take when its person does not say, and at most.
+const USUAL: u64 = 3600;
+const MOST: u64 = 24 * 3600;
+
+/// Runs of one instance at once.
+const AT_ONCE: i64 = 16;
+
+/// Lines that are kept of one run.
+const LINES: i64 = 10_000;
+
+/// How often a run is looked at that another gateway may have been asked to stop.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a node may be away when a run is taken up again.
+const ABSENCE: Duration = Duration::from_secs(300);
+
+/// What comes of a run.
+enum Said {
+    Line(String),
+    /// All that was said comes once more.
+    Again,
+}
+
+/// Starts a run.
+pub async fn start(
+    state: &Arc<State>,
+    actor: &Actor,
+    app: &AppName,
+    label: &LabelName,
+    wanted: StartRun,
+) -> Result<RunInfo, ApiError> {
+    let seconds = wanted.time_limit.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&seconds) || wanted.command.is_empty() || wanted.command.contains('\0') {
+        let message = format!("a command is needed, and a time limit from 1 to {MOST} seconds");
+        return Err(ApiError::new(Code::BodyInvalid, message));
+    }
+    let place = Place::find(state, actor, app, label).await?;
+    let instance = &place.site.instance;
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await.map_err(DbError::from)?;
+    if runs::count_running(&tx, instance.id).await? >= AT_ONCE {
+        return Err(ApiError::new(Code::Locked, format!("{AT_ONCE} runs of {app} ({label}) are under way"))
+            .with_hint("td run list shows them, td run stop ends one"));
+    }
+    let id = Uuid::now_v7();
+    let new = runs::NewRun {
+        id,
+        instance: instance.id,
+        actor: &actor.name,
+        command: &wanted.command,
+        seconds,
+        gateway: state.engine.id,
+    };
+    runs::insert_run(&tx, &new).await?;
+    let message: String = format!("run {id} started: {}", wanted.command).chars().take(500).collect();
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "run.started",
+        app: Some(app.as_str()),
+        label: Some(label.as_str()),
+        message: &message,
+        ..timeline::NewEntry::default()
+    };
+    timeline::append(&tx, entry).await?;
+    let info = runs::load_run(&tx, id).await?.ok_or_else(|| not_found(id))?;
+    tx.commit().await.map_err(DbError::from)?;
+    state.tasks.spawn(carry(Arc::clone(state), place, info.clone()));
+    Ok(info)
+}
+
+/// Takes up what this gateway waited for when it ended.
+pub async fn resume(state: Arc<State>) {
+    let resumed = async {
+        let conn = state.db.conn().await?;
+        for run in runs::list_running(&conn, state.engine.id).await? {
+            runs::forget_lines(&conn, run.id).await?;
+            match Place::of_instance(&state, InstanceId(run.instance)).await {
+                Ok(place) => drop(state.tasks.spawn(carry(Arc::clone(&state), place, run))),
+                Err(error) => runs::finish_run(&conn, run.id, RunStatus::Failed, None, Some(&error.message)).await?,
+            }
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = resumed.await {
+        tracing::error!(error = format!("{error:#}"), "detached runs were not taken up again");
+    }
+}
+
+/// An app's runs that somebody may see.
+pub async fn list(state: &State, actor: &Actor, app: &AppName) -> Result<Vec<RunInfo>, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, app, Verb::Operate, Reach::Some).await?;
+    let mut listed = runs::list_runs(&conn, app.id, 100).await?;
+    listed.retain(|run| {
+        run.label.parse().is_ok_and(|label| require(actor, &app, Verb::Operate, Reach::Label(&label)).is_ok())
+    });
+    Ok(listed)
+}
+
+/// One run, when the actor may operate its instance.
+pub async fn find(state: &State, actor: &Actor, id: Uuid) -> Result<RunInfo, ApiError> {
+    let conn = state.db.conn().await?;
+    let run = runs::load_run(&conn, id).await?.ok_or_else(|| not_found(id))?;
+    let app = apps::load_app_of(&conn, InstanceId(run.instance)).await?.ok_or_else(|| not_found(id))?;
+    let label: LabelName = run.label.parse().map_err(|_| not_found(id))?;
+    require(actor, &app, Verb::Look, Reach::Label(&label)).map_err(|_| not_found(id))?;
+    require(actor, &app, Verb::Operate, Reach::Label(&label))?;
+    Ok(run)
+}
+
+/// What a run said after a line, and how it stands.
+pub async fn lines(state: &State, actor: &Actor, id: Uuid, after: i64) -> Result<RunLines, ApiError> {
+    // In this order: a run that is over has said all that there is.
+    let run = find(state, actor, id).await?;
+    Ok(RunLines { lines: runs::list_lines(&state.db.conn().await?, id, after).await?, run })
+}
+
+/// Stops a run.
+pub async fn stop(state: &State, actor: &Actor, id: Uuid) -> Result<RunInfo, ApiError> {
+    let run = find(state, actor, id).await?;
+    let conn = state.db.conn().await?;
+    let message = format!("stopped by {}", actor.name);
+    runs::finish_run(&conn, id, RunStatus::Stopped, None, Some(&message)).await?;
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "run.stopped",
+        app: Some(&run.app),
+        label: Some(&run.label),
+        message: &format!("run {id} is to stop"),
+        ..timeline::NewEntry::default()
+    };
+    timeline::append(&conn, entry).await?;
+    drop(conn);
+    find(state, actor, id).await
+}
+
+fn not_found(id: Uuid) -> ApiError {
+    ApiError::new(Code::RunNotFound, format!("there is no run {id}"))
+}
+
+/// Waits for a run and records what it says and how it ends.
+async fn carry(state: Arc<State>, place: Place, run: RunInfo) {
+    let (lines, queue) = mpsc::channel(4096);
+    let keeping = keep_lines(&state, run.id, queue);
+    let running = async {
+        let outcome = execute(&state, &place, &run, lines).await;
+        outcome.unwrap_or_else(|error| (RunStatus::Failed, None, Some(error.to_string())))
+    };
+    let ((status, code, message), ()) = tokio::select! {
+        end = async { tokio::join!(running, keeping) } => end,
+        () = await_stop(&state, run.id) => return,
+        () = state.shutdown.cancelled() => {
+            // The connection to the node goes first: a call that is dropped on one that stands would end the run.
+            return tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    };
+    let recorded = async {
+        let conn = state.db.conn().await?;
+        anyhow::Ok(runs::finish_run(&conn, run.id, status, code, message.as_deref()).await?)
+    };
+    if let Err(error) = recorded.await {
+        tracing::error!(run = %run.id, error = format!("{error:#}"), "a run's end was not recorded");
+    }
+}
+
+async fn execute(
+    state: &Arc<State>,
+    place: &Place,
+    run: &RunInfo,
+    said: mpsc::Sender<Said>,
+) -> Result<(RunStatus, Option<i32>, Option<String>), ApiError> {
+    let mut service = place.one_off("run")?;
+    // Stable, so that a gateway that starts again finds the container.
+    service.name = format!("{}-run-{}", place.site.slug(), run.id.simple());
+    let request = RunOnce {
+        name: service.name.clone(),
+        service: Box::new(service),
+        secrets: place.secrets().await?,
+        command: run.command.clone(),
+        timeout: Span(Duration::from_secs(run.time_limit)),
+    };
+    let node = nodes_of(&place.site.instance.cluster, &place.site.cluster, Layer::App).into_iter().next();
+    let node =
+        node.ok_or_else(|| ApiError::new(Code::NodeUnavailable, "no node of the cluster carries the layer app"))?;
+    let mut events = state.hub.subscribe();
+    // A gateway that has just started waits for its nodes.
+    let give_up = Instant::now() + ABSENCE;
+    while !state.hub.is_connected(&node) && Instant::now() < give_up {
+        tokio::time::sleep(LOOK).await;
+    }
+    while events.try_recv().is_ok() {}
+    let called = state.hub.call(&node, request, |progress| {
+        // A node that comes back tells everything again.
+        while let Ok(event) = events.try_recv() {
+            if event == HubEvent::Connected(node.clone()) {
+                let _ = said.try_send(Said::Again);
+            }
+        }
+        if let Progress::Log { line } = progress {
+            let _ = said.try_send(Said::Line(line));
+        }
+    });
+    Ok(match called.await {
+        Ok(ran) => (RunStatus::Ended, i32::try_from(ran.exit_code).ok(), None),
+        Err(CallError::Action(error)) if error.kind == ActionErrorKind::Cancelled => {
+            (RunStatus::Stopped, None, Some(error.message))
+        }
+        Err(error) => (RunStatus::Failed, None, Some(error.to_string())),
+    })
+}
+
+/// Stores lines as they come, many at a time.
+async fn keep_lines(state: &State, run: Uuid, mut queue: mpsc::Receiver<Said>) {
+    let (mut said, mut next) = (Vec::new(), 1);
+    while queue.recv_many(&mut said, 256).await > 0 {
+        let (mut kept, mut again) = (Vec::new(), false);
+        for what in said.drain(..) {
+            match what {
+                // PostgreSQL's text holds no NUL.
+                Said::Line(line) => kept.push(line.replace('\0', "\u{fffd}")),
+                Said::Again => {
+                    kept.clear();
+                    (again, next) = (true, 1);
+                }
+            }
+        }
+        if next > LINES {
+            continue;
+        }
+        let stored = async {
+            let conn = state.db.conn().await?;
+            if again {
+                runs::forget_lines(&conn, run).await?;
+            }
+            anyhow::Ok(runs::append_lines(&conn, run, next, &kept).await?)
+        };
+        if let Err(error) = stored.await {
+            tracing::warn!(%run, error = format!("{error:#}"), "lines of a run were lost");
+        }
+        next += i64::try_from(kept.len()).unwrap_or(LINES);
+    }
+}
+
+/// Resolves when a run was stopped, by whichever gateway.
+async fn await_stop(state: &State, run: Uuid) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let looked = async { anyhow::Ok(runs::load_run(&state.db.conn().await?, run).await?) };
+        match looked.await {
+            Ok(Some(run)) if run.status == RunStatus::Running => {}
+            Ok(_) => return,
+            Err(_) => {}
+        }
+    }
+}

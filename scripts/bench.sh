@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the promises on an installation of its own, built for release: ratios against references in the same run.
 #
-#   scripts/bench.sh [deploy|request|idle|shell|plan]…
+#   scripts/bench.sh [deploy|request|idle|shell|logs|plan]…
 set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export MAGRATHEA_HOME=${MAGRATHEA_BENCH_HOME:-/var/lib/magrathea-bench}
@@ -16,9 +16,9 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-(($#)) || set -- plan deploy request idle shell
+(($#)) || set -- plan deploy request idle shell logs
 for part in "$@"; do
-    [[ $part =~ ^(plan|deploy|request|idle|shell)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, request, idle, shell"
+    [[ $part =~ ^(plan|deploy|request|idle|shell|logs)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, request, idle, shell, logs"
 done
 if [[ " $* " == *' plan '* ]]; then
     cargo run --quiet --release --locked -p magrathea-layers --example plan_bench

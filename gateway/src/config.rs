@@ -72,6 +72,9 @@ pub struct Serve {
     pub place: Place,
     #[command(flatten)]
     pub listen: Listen,
+    /// Networks that logs may be sent to, beside public addresses.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "MAGRATHEA_DRAIN_TO")]
+    pub drain_to: Vec<ipnet::IpNet>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod db;
 pub mod doors;
+pub mod drains;
 pub mod engine;
 mod files;
 pub mod git;

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::doors::Doors;
+use crate::drains::Allowed;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::hub::Hub;
@@ -44,6 +45,8 @@ pub struct State {
     pub git: Git,
     /// What people hold open.
     pub doors: Doors,
+    /// Where logs may be sent to.
+    pub drains_to: Allowed,
     /// From where the gateway's doors may be used.
     pub door_lists: DoorLists,
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    access, app, cert, cluster, completions, config, deploy, gateway, git_credential, grant, key, login, man, org,
-    person, run, team, timeline, token,
+    access, app, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key, login, man,
+    org, person, run, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -77,6 +77,9 @@ pub enum Command {
     /// Secret values that an app gets as environment
     #[command(subcommand)]
     Config(config::Command),
+    /// Where logs are sent to
+    #[command(subcommand)]
+    Drain(drain::Command),
     /// TLS certificates of your own
     #[command(subcommand)]
     Cert(cert::Command),

@@ -2,6 +2,7 @@
 //! benchmarks do with it. Everything goes through the doors that people use: the real `td`, HTTP, the real engine.
 
 pub mod load;
+pub mod readers;
 pub mod repo;
 pub mod site;
 pub mod ssh;

@@ -19,6 +19,8 @@ use crate::fail::{Doing, Outcome, fail, internal};
 
 /// A mark comes so often at least, so that who merges several nodes need not wait for a silent one.
 const MARK: Duration = Duration::from_millis(250);
+/// A mark comes after so many bytes at the latest.
+const UNMARKED: usize = 2 << 20;
 /// Most lines that `last` may ask for.
 const MOST_LAST: usize = 100_000;
 
@@ -34,7 +36,7 @@ pub async fn follow(logs: &Logs, query: LogQuery, out: mpsc::Sender<Bytes>) -> O
     let begin = reading.clone_for_search();
     let cursor = blocking(move || begin.begin()).await??;
     reading.reader = Some(Reader::new(log.folder().to_owned(), cursor));
-    let mut marked = None;
+    let (mut marked, mut unmarked) = (None, 0);
     loop {
         // Taken before reading: what is read comes to this time at least.
         let horizon = logs.horizon();
@@ -48,12 +50,24 @@ pub async fn follow(logs: &Logs, query: LogQuery, out: mpsc::Sender<Bytes>) -> O
             (Ok((bytes, at_end)), reading) => (bytes, at_end, reading),
             (Err(error), _) => return Err(error),
         };
+        unmarked += bytes.len();
         if !bytes.is_empty() && out.send(bytes).await.is_err() {
             return Ok(());
         }
         if !at_end {
+            // On the way through a long log: who is interrupted need not begin anew.
+            if unmarked > UNMARKED {
+                let cursor = reading.reader.as_ref().map(Reader::cursor).unwrap_or_default();
+                let mark =
+                    serde_json::json!({"mark": Mark { time: Timestamp::UNIX_EPOCH, cursor: cursor.to_string() }});
+                if out.send(Bytes::from(format!("{mark}\n"))).await.is_err() {
+                    return Ok(());
+                }
+                unmarked = 0;
+            }
             continue;
         }
+        unmarked = 0;
         let cursor = reading.reader.as_ref().map(Reader::cursor).unwrap_or_default();
         let due =
             marked.as_ref().is_none_or(|(at, since): &(Cursor, Instant)| *at != cursor || since.elapsed() >= MARK);

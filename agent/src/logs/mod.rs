@@ -38,7 +38,7 @@ use crate::fail::{Doing, Outcome, internal};
 
 /// A line may come into its file so long after the time that it bears, or lie there unread: lines are put in order up to
 /// so long before now.
-const HORIZON: Duration = Duration::from_millis(120);
+const HORIZON: Duration = Duration::from_millis(200);
 
 /// All instances' logs.
 #[derive(Debug)]

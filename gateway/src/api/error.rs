@@ -59,6 +59,8 @@ codes! {
     NodeNotFound "node_not_found" NOT_FOUND "The cluster has no node of this name.",
     ConfigNotFound "config_not_found" NOT_FOUND "No such value is set.",
     CertificateNotFound "certificate_not_found" NOT_FOUND "There is no certificate of this name.",
+    DrainNotFound "drain_not_found" NOT_FOUND "The instance has no such drain.",
+    DrainInvalid "drain_invalid" UNPROCESSABLE_ENTITY "The log cannot be sent there, or not so.",
     NameInvalid "name_invalid" UNPROCESSABLE_ENTITY "A name breaks the rules for names.",
     NameTaken "name_taken" CONFLICT "Something of this name exists already.",
     KeyInvalid "key_invalid" UNPROCESSABLE_ENTITY "The SSH key is malformed, too weak, or private.",

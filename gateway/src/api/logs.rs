@@ -152,3 +152,53 @@ fn body(
     });
     said.boxed()
 }
+
+#[cfg(test)]
+mod tests {
+    use magrathea_core::api::ErrorBody;
+    use magrathea_core::names::AppId;
+    use magrathea_core::people::{Grant, Role, Scope};
+    use serde_json::json;
+
+    use crate::db::tokens::{NewToken, TokenKind, insert_token};
+    use crate::testing;
+
+    #[tokio::test]
+    async fn to_a_stranger_a_log_looks_like_one_that_does_not_exist() {
+        let gateway = testing::gateway().await;
+        gateway.request("POST", "/v1/apps").json(&json!({"name": "blog"})).send().await.unwrap();
+        let token = crate::api::token::for_person().unwrap();
+        let elsewhere = Grant { scope: Scope::App(AppId(uuid::Uuid::now_v7())), role: Role::Administrator };
+        let row = NewToken {
+            person: gateway.inner.admin.person,
+            hash: &token.hash,
+            name: "stranger",
+            kind: TokenKind::Token,
+            limits: Some(&[elsewhere]),
+            days: None,
+        };
+        insert_token(&gateway.inner.state.db.conn().await.unwrap(), &row).await.unwrap();
+        for rest in ["logs?follow=true", "drains"] {
+            let mut answers = Vec::new();
+            for app in ["blog", "nothing"] {
+                let url = format!("{}/v1/apps/{app}/instances/default/{rest}", gateway.url);
+                let answer = gateway.http.get(url).bearer_auth(&token.text).send().await.unwrap();
+                let (status, body) = (answer.status().as_u16(), answer.json::<ErrorBody>().await.unwrap());
+                assert_eq!(body.code, "app_not_found");
+                let text = [Some(body.message), body.hint].map(|text| text.unwrap_or_default().replace(app, "APP"));
+                answers.push((status, text));
+            }
+            assert_eq!(answers[0], answers[1]);
+        }
+        // The app's own people learn that nothing lives there yet, and what is wrong with a question.
+        let ask = async |query: &str| {
+            let path = format!("/v1/apps/blog/instances/default/logs{query}");
+            let answer = gateway.request("GET", &path).send().await.unwrap();
+            answer.json::<ErrorBody>().await.unwrap().code
+        };
+        assert_eq!(ask("").await, "instance_not_found");
+        for query in ["?since=never", "?layer=moon", "?last=99999", "?after=x", "?colour=red"] {
+            assert_eq!(ask(query).await, "query_invalid", "{query}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod certificates;
 mod clusters;
 mod config;
 mod deploys;
+mod drains;
 mod enrol;
 pub mod error;
 mod extract;

@@ -15,7 +15,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
-    access, apps, auth, certificates, clusters, config, deploys, enrol, git, leftover, logs, people, remote, respond,
+    access, apps, auth, certificates, clusters, config, deploys, drains, enrol, git, leftover, logs, people, remote,
+    respond,
 };
 use crate::state::State;
 
@@ -44,6 +45,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/config/{key}", put(config::set).delete(config::unset))
         .route("/v1/deploys/{id}", get(deploys::show))
         .route("/v1/deploys/{id}/cancel", post(deploys::cancel))
+        .route("/v1/apps/{app}/instances/{label}/drains", get(drains::list).post(drains::add))
+        .route("/v1/apps/{app}/instances/{label}/drains/{id}", delete(drains::remove))
         .route("/v1/certificates", get(certificates::list))
         .route("/v1/certificates/{name}", get(certificates::show).put(certificates::set).delete(certificates::remove))
         .route("/v1/clusters", get(clusters::list))
@@ -175,8 +178,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
         config::list, config::set, config::unset,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
-        logs::read,
         remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
+        logs::read, drains::list, drains::add, drains::remove,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
         enrol::token, enrol::enrol, enrol::gateway,

@@ -15,6 +15,7 @@ use super::{Store, prepare};
 use crate::config::{Listen, Serve};
 use crate::db::Db;
 use crate::doors::{self, Doors};
+use crate::drains::{self, Allowed};
 use crate::engine::{self, Engine};
 use crate::git::{self, Git};
 use crate::hub::{self, Hub};
@@ -44,7 +45,9 @@ pub async fn serve(options: Serve) -> anyhow::Result<()> {
 async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let (sender, clusters) = watch::channel(Arc::new(first));
     let names = options.listen.names();
-    let state = Arc::new(open_state(&options.place.data, db, clusters, &options.listen)?);
+    let mut state = open_state(&options.place.data, db, clusters, &options.listen)?;
+    state.drains_to = Allowed(options.drain_to.clone());
+    let state = Arc::new(state);
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
     let api = bind(options.listen.api, state.pki.api_config(&names)?).await?;
@@ -59,6 +62,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     tasks.spawn(remote::runs::resume(Arc::clone(&state)));
     git::start(&state)?;
     tasks.spawn(doors::watch(Arc::clone(&state)));
+    tasks.spawn(drains::run(Arc::clone(&state)));
     tasks.spawn(api.serve(api::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
     tasks.spawn(agents.serve(hub::router(Arc::clone(&state)), tasks.clone(), shutdown.clone()));
     tasks.spawn(ssh.serve(Arc::clone(&state)));
@@ -96,6 +100,7 @@ pub fn open_state(
         shutdown: CancellationToken::new(),
         doors: Doors::default(),
         door_lists: DoorLists::default(),
+        drains_to: Allowed::default(),
     })
 }
 

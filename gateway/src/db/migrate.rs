@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "1000_releases",
     "2000_people",
     "2200_runs",
+    "2300_logs",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

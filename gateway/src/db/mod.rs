@@ -5,6 +5,7 @@ pub mod apps;
 pub mod certificates;
 pub mod config_values;
 pub mod deploys;
+pub mod drains;
 pub mod grants;
 pub mod instances;
 pub mod keys;

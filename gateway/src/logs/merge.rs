@@ -76,6 +76,8 @@ struct Waiting {
     dirty: bool,
     ended: bool,
     silent: bool,
+    /// Its lines come a second after they were said: once what there was is told, nobody waits for it.
+    late: bool,
 }
 
 enum Queued {
@@ -89,6 +91,7 @@ impl Order {
     fn new(names: Vec<String>, last: Option<usize>) -> Self {
         let one = names.len() == 1;
         let sources = names.into_iter().map(|name| Waiting {
+            late: name == super::build::NAME,
             name,
             queue: VecDeque::new(),
             bytes: 0,
@@ -162,7 +165,10 @@ impl Order {
         let mut out = Vec::new();
         if let Some(last) = self.last {
             let complete = |source: &Waiting| {
-                source.ended || source.silent || source.queue.iter().any(|queued| matches!(queued, Queued::Mark(_)))
+                // A mark on the way through a long log bears no time.
+                let is_end =
+                    |queued: &Queued| matches!(queued, Queued::Mark(mark) if mark.time > Timestamp::UNIX_EPOCH);
+                source.ended || source.silent || source.queue.iter().any(is_end)
             };
             if !self.sources.iter().all(complete) {
                 return out;
@@ -230,8 +236,11 @@ impl Order {
             _ => None,
         });
         let (time, n) = heads.min()?;
-        let may_come_before =
-            |source: &Waiting| source.queue.is_empty() && !source.ended && !source.silent && source.reached < time;
+        let may_come_before = |source: &Waiting| {
+            source.queue.is_empty()
+                && !(source.ended || source.silent || source.marked && source.late)
+                && source.reached < time
+        };
         (!self.sources.iter().any(may_come_before)).then_some(n)
     }
 
@@ -330,6 +339,16 @@ mod tests {
         assert_eq!(told(&mut order).0, [2]);
         order.end(0);
         assert!(order.is_over());
+    }
+
+    #[test]
+    fn nobody_waits_for_builds_once_they_are_told() {
+        let mut order = Order::new(vec!["a".into(), super::super::build::NAME.into()], None);
+        order.push(0, lines(&[5]));
+        assert!(told(&mut order).0.is_empty());
+        order.push(1, lines(&[1]));
+        order.push(1, mark(2));
+        assert_eq!(told(&mut order).0, [1, 5]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod deploy;
+pub mod drain;
 mod ended;
 pub mod gateway;
 pub mod git_credential;
@@ -42,6 +43,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::App(command) => app::run(context, command).await,
         Command::Deploy(command) => deploy::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
+        Command::Drain(command) => drain::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use magrathea_tests::load::{Answer, Load, failures};
+use magrathea_tests::readers::Readers;
 use magrathea_tests::ssh::Ssh;
 use magrathea_tests::typing::type_into;
 use magrathea_tests::{Lab, run, site::Site};
@@ -29,6 +30,9 @@ async fn main() {
     }
     if all || wanted.iter().any(|w| w == "shell") {
         shells(&lab);
+    }
+    if all || wanted.iter().any(|w| w == "logs") {
+        logs(&lab).await;
     }
 }
 
@@ -283,4 +287,77 @@ fn idle(lab: &Lab) {
         String::new(),
         "≤ 60 MB",
     );
+}
+
+/// Says `rate` lines a second for so many seconds, in steps of 20 ms.
+const TALKER: &str = "<?php $out = popen('cat > /proc/1/fd/1', 'w'); $rate = (int) $_GET['rate']; $n = 0;
+$end = (int) $_GET['seconds'] * 50; $began = hrtime(true); $pad = str_repeat('x', 80);
+for ($step = 1; $step <= $end; $step++) {
+    for ($text = ''; $n < intdiv($rate * $step, 50); $n++) { $text .= \"talk $n $pad\\n\"; }
+    fwrite($out, $text);
+    $left = $step * 20000 - intdiv(hrtime(true) - $began, 1000);
+    if ($left > 0) { usleep($left); }
+}
+fwrite($out, \"done\\n\"); pclose($out); echo $n;";
+
+/// What following costs, and whether all of it comes: one reader of much, and many readers of little.
+async fn logs(lab: &Lab) {
+    let site = Site::new(lab, "bench-logs");
+    site.file("magrathea.yml", "proxy: {kind: none}\napp_layer: {timeout: 60s}\n").file("index.php", TALKER);
+    site.deploy().ok();
+    for (readers, rate, seconds) in [(1, 20_000, 15), (200, 50, 10)] {
+        let following = Readers::start(lab, &site.name, readers).await;
+        let before = processor(lab);
+        let began = Instant::now();
+        let said =
+            lab.client().get(site.url(&format!("/?rate={rate}&seconds={seconds}"))).timeout(Duration::from_secs(90));
+        let said: u64 = said.send().await.unwrap().text().await.unwrap().trim().parse().unwrap();
+        let (heard, worst) = following.finish(Duration::from_secs(60)).await;
+        let took = began.elapsed().as_secs_f64();
+        let cores: Vec<f64> =
+            processor(lab).iter().zip(&before).map(|(after, before)| (after - before) / took).collect();
+        let lost = heard.iter().map(|count| said.saturating_sub(*count)).sum::<u64>();
+        row(
+            &format!("log, {rate} lines/s, {readers} readers: cores of gateway + agent"),
+            format!("{:.2}", cores.iter().sum::<f64>()),
+            format!("{:.2} + {:.2} over {took:.1} s", cores[0], cores[1]),
+            String::new(),
+            if readers == 1 { "< 1" } else { "" },
+        );
+        row(
+            &format!("log, {rate} lines/s, {readers} readers: lines lost, latest line"),
+            format!("{lost} of {}, {:.2} s", said * readers as u64, worst.as_secs_f64()),
+            String::new(),
+            String::new(),
+            "0, ≤ 1 s",
+        );
+    }
+    let peak: Vec<f64> = ["magrathea-gateway", "magrathea-agent"].map(|process| status(lab, process, "VmHWM:")).into();
+    row(
+        "log: most memory, gateway + agent",
+        format!("{:.0} MiB", peak.iter().sum::<f64>()),
+        format!("{:.0} + {:.0}", peak[0], peak[1]),
+        String::new(),
+        "bounded",
+    );
+}
+
+/// Seconds of processor time of gateway and agent.
+fn processor(lab: &Lab) -> Vec<f64> {
+    let seconds = |process: &str| {
+        let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        // The kernel counts in hundredths.
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    };
+    ["magrathea-gateway", "magrathea-agent"].map(seconds).into()
+}
+
+/// A line of a process's status, in MiB.
+fn status(lab: &Lab, process: &str, name: &str) -> f64 {
+    let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }

@@ -16,7 +16,7 @@ pub const UPDATES: usize = 10_000;
 pub const UPDATE_BYTES: u64 = 8 << 20;
 
 /// Git's processes of all people together, and how long one waits for its turn.
-pub const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 32;
 pub const TURN: Duration = Duration::from_secs(30);
 
 /// A transfer in which nothing moves for so long is given up; one that takes so long altogether is, too.

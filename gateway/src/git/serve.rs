@@ -33,6 +33,9 @@ const CHUNK: usize = 64 << 10;
 /// How long a process may take to end by itself, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The exit status of what was stopped; git's own for what it cannot do.
+const STOPPED: i32 = 128;
+
 /// How long a refused push may take to tell its client why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -191,25 +194,25 @@ impl Session {
         door: Option<&Door>,
         push: Option<&Registered<'_>>,
     ) -> anyhow::Result<i32> {
+        let GitIo { stdin: from_client, stdout: mut to_client, stderr: mut words_to_client, gone } = io;
         let inside = self.repository.enter();
         let mut child = self.spawn(mode, push)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let moved = AtomicU64::new(0);
-        let gone = io.gone;
         let input = async {
             if let Some(to) = stdin {
-                forward(io.stdin, to, &moved, None).await;
+                forward(from_client, to, &moved, None).await;
             }
             std::future::pending::<()>().await
         };
         let output = async {
             if let Some(from) = stdout {
-                forward(from, io.stdout, &moved, Some(&gone)).await;
+                forward(from, &mut to_client, &moved, Some(&gone)).await;
             }
         };
         let words = async {
             if let Some(from) = stderr {
-                forward(from, io.stderr, &moved, Some(&gone)).await;
+                forward(from, &mut words_to_client, &moved, Some(&gone)).await;
             }
         };
         let work = async {
@@ -227,16 +230,19 @@ impl Session {
         tracing::info!(app = %self.app.name, person = self.actor.name, why, "ending git");
         if let Some(push) = push {
             push.push.stop(why);
+            push.push.note(why);
             // A push that is being decided is refused now, and git passes the reason on.
             if push.push.stage() != Stage::Receiving && tokio::time::timeout(LAST_WORDS, &mut work).await.is_ok() {
-                anyhow::bail!("{why}");
+                return Ok(STOPPED);
             }
         }
         drop(work);
+        let words = format!("error: {why}\n");
+        let _ = tokio::time::timeout(LAST_WORDS, words_to_client.write_all(words.as_bytes())).await;
         if !end(&mut child).await {
             inside.spoil();
         }
-        anyhow::bail!("{why}")
+        Ok(STOPPED)
     }
 
     fn spawn(&self, mode: Mode, push: Option<&Registered<'_>>) -> anyhow::Result<Child> {

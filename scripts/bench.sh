@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the promises on an installation of its own, built for release: ratios against references in the same run.
 #
-#   scripts/bench.sh [deploy|request|idle|shell|logs|plan]…
+#   scripts/bench.sh [deploy|request|push|idle|shell|logs|plan]…
 set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export MAGRATHEA_HOME=${MAGRATHEA_BENCH_HOME:-/var/lib/magrathea-bench}
@@ -16,15 +16,17 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-(($#)) || set -- plan deploy request idle shell logs
+(($#)) || set -- plan deploy request push idle shell logs
 for part in "$@"; do
-    [[ $part =~ ^(plan|deploy|request|idle|shell|logs)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, request, idle, shell, logs"
+    [[ $part =~ ^(plan|deploy|request|push|idle|shell|logs)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, request, push, idle, shell, logs"
 done
 if [[ " $* " == *' plan '* ]]; then
     cargo run --quiet --release --locked -p magrathea-layers --example plan_bench
     [[ $* != plan ]] || exit 0
 fi
 phase "packages" apt_install wrk curl
+# What pushes are compared with; at this runlevel Debian starts no server of its own.
+if [[ " $* " == *' push '* ]]; then RUNLEVEL=1 apt_install openssh-server; fi
 "$repo/scripts/local.sh" up
 trap '"$repo/scripts/local.sh" clean' EXIT
 cargo build --quiet --release --locked -p magrathea-tests --bin bench

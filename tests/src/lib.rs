@@ -2,6 +2,8 @@
 //! benchmarks do with it. Everything goes through the doors that people use: the real `td`, HTTP, the real engine.
 
 pub mod load;
+pub mod plain;
+pub mod push;
 pub mod readers;
 pub mod repo;
 pub mod site;

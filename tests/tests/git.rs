@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use magrathea_tests::repo::Repo;
+use magrathea_tests::ssh::Ssh;
 use magrathea_tests::{Lab, run, site::Site, until};
 
 fn page(version: usize) -> String {
@@ -57,6 +58,52 @@ async fn a_push_serves_and_a_clone_has_it() {
     for line in ["push.opened", "push.closed", "refs/heads/main"] {
         assert!(timeline.contains(line), "{line}: {timeline}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn ssh_is_as_good() {
+    let lab = Lab::get();
+    let (site, mut repo) = (Site::new(&lab, "git-ssh"), Repo::new(&lab));
+    let ssh = Ssh::new(&lab);
+    repo.ssh = Some(ssh.git_ssh_command());
+    repo.file("index.php", page(1)).commit();
+    // Made in a git repository, so the remote is set.
+    repo.td(&["app", "create", "git-ssh"]).ok();
+    let said = repo.push("main").ok().stderr;
+    assert!(said.contains("remote: =====> v1 of git-ssh"), "{said}");
+    assert_eq!(site.get("/").await.1, "version 1");
+    for protocol in ["protocol.version=0", "protocol.version=2"] {
+        repo.git(&["-c", protocol, "fetch", "magrathea"]).ok();
+    }
+    repo.file("index.php", page(2))
+        .file("magrathea.yml", "build: {commands: ['echo the last words; false']}\n")
+        .commit();
+    let ended = repo.push("main");
+    assert_ne!(ended.code, 0);
+    assert!(ended.stderr.contains("the last words") && ended.stderr.contains("[remote rejected]"), "{}", ended.stderr);
+    let url = repo.git(&["remote", "get-url", "magrathea"]).ok().stdout;
+    for path in ["absent.git", "../../etc.git", "git-ssh.git/../git-ssh.git"] {
+        let ended = repo.git(&["ls-remote", &url.trim().replace("git-ssh.git", path)]);
+        assert_ne!(ended.code, 0, "{path}");
+    }
+
+    // Ctrl-C, and a key that is taken away.
+    repo.file("magrathea.yml", "hooks: {release: ['sleep 8']}\n").commit();
+    let mut push = repo.begin_push("main");
+    reaches(&site, "release_hook");
+    run(Command::new("kill").args(["-INT", "--", &format!("-{}", push.id())])).ok();
+    assert!(!push.wait().unwrap().success());
+    idle(&site);
+    assert_eq!(site.td(&["deploy", "list", "--json"]).ok().json()[0]["status"], "cancelled");
+    let mut push = repo.begin_push("main");
+    reaches(&site, "release_hook");
+    ssh.revoke().ok();
+    let revoked = std::time::Instant::now();
+    assert!(!push.wait().unwrap().success());
+    assert!(revoked.elapsed() < Duration::from_secs(2));
+    idle(&site);
+    assert_eq!(site.get("/").await.1, "version 1");
 }
 
 #[tokio::test]

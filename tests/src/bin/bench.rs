@@ -25,6 +25,11 @@ async fn main() {
     if all || wanted.iter().any(|w| w == "request") {
         requests(&lab);
     }
+    if all || wanted.iter().any(|w| w == "push") {
+        for (what, measured, reference, ratio, target) in magrathea_tests::push::measure(&lab) {
+            row(&what, measured, reference, ratio, target);
+        }
+    }
     if all || wanted.iter().any(|w| w == "idle") {
         idle(&lab);
     }

@@ -178,8 +178,8 @@ impl Doors {
     pub async fn look(&self, state: &State) -> Result<Vec<String>, ApiError> {
         let _one = self.looking.lock().await;
         let open: Vec<(u64, Actor)> = self.all().iter().map(|(id, open)| (*id, open.actor.clone())).collect();
-        let mut ended = Vec::new();
         let mut known: Vec<(Actor, Option<Actor>)> = Vec::new();
+        let mut looked_at = Vec::new();
         for (id, actor) in open {
             let fresh = match known.iter().find(|(old, _)| *old == actor) {
                 Some((_, fresh)) => fresh.clone(),
@@ -199,7 +199,12 @@ impl Doors {
                     fresh
                 }
             };
-            let mut all = self.all();
+            looked_at.push((id, fresh));
+        }
+        // All at once: the end of a connection takes along what was opened over it, which is to be told as well.
+        let mut ended = Vec::new();
+        let mut all = self.all();
+        for (id, fresh) in looked_at {
             let Some(open) = all.get_mut(&id) else { continue };
             let may = |fresh: &Actor| open.kind == DoorKind::Connection || fresh.may(open.verb, open.place.place());
             let stays = fresh.as_ref().is_some_and(may);

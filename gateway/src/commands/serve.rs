@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use magrathea_core::clusters::Clusters;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +27,15 @@ use crate::services::lists::DoorLists;
 use crate::state::State;
 use crate::{api, clusters, remote, ssh};
 
+/// Files that the gateway may have open, where the system allows it.
+const MAX_FILES: u64 = 65_536;
+
 /// How long tasks may take to end before the database is stopped under them.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// Runs the gateway until SIGTERM or SIGINT.
 pub async fn serve(options: Serve) -> anyhow::Result<()> {
+    raise_file_limit();
     let first = prepare(&options.place)?;
     let store = Store::open(&options.place).await?;
     if store.shared {
@@ -102,6 +107,17 @@ pub fn open_state(
         door_lists: DoorLists::default(),
         drains_to: Allowed::default(),
     })
+}
+
+/// Allows as many open files as the system lets: every connection is one, and 1024 are gone too soon.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MAX_FILES, |most| most.min(MAX_FILES));
+    if limit.current.is_some_and(|now| now < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
 }
 
 async fn asked_to_end() -> anyhow::Result<()> {

@@ -75,6 +75,14 @@ fn gone(seconds: &str) {
     until(Duration::from_secs(10), "nothing of it is left", || processes(&line).is_empty());
 }
 
+/// The services of an app's one-off containers.
+fn one_offs(site: &Site) -> Vec<String> {
+    let own = format!("{}-{}-", site.lab.prefix(), site.slug());
+    let names = site.lab.docker(&["service", "ls", "--format", "{{.Name}}"]);
+    let is_one_off = |name: &&str| name.starts_with(&own) && (name.contains("-run-") || name.contains("-db-"));
+    names.lines().filter(is_one_off).map(str::to_owned).collect()
+}
+
 fn random(bytes: usize) -> Vec<u8> {
     let mut random = vec![0; bytes];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
@@ -210,9 +218,7 @@ fn whoever_goes_takes_the_program_along() {
     assert_ne!(child.wait().unwrap().code(), Some(0));
     gone("77706");
     until(Duration::from_secs(30), "the replica is back", || site.serves());
-    until(Duration::from_secs(10), "no one-off is left", || {
-        !site.lab.docker(&["service", "ls", "--format", "{{.Name}}"]).contains("-run-")
-    });
+    until(Duration::from_secs(10), "no one-off is left", || one_offs(&site).is_empty());
 }
 
 #[test]
@@ -230,9 +236,7 @@ fn a_killed_agent_or_gateway_leaves_nothing_running() {
         site.lab.local("up").ok();
         gone("77707");
         gone("77708");
-        until(Duration::from_secs(20), "no one-off is left", || {
-            !site.lab.docker(&["service", "ls", "--format", "{{.Name}}"]).contains("-run-")
-        });
+        until(Duration::from_secs(20), "no one-off is left", || one_offs(&site).is_empty());
     }
     until(Duration::from_secs(30), "the doors open again", || self::shell(&site, "true").code == 0);
     assert!(site.serves());
@@ -251,8 +255,7 @@ fn a_one_off_is_like_a_replica_and_goes() {
     assert_eq!(shell(&site, "cat uploads/coast").stdout, "fjord\n");
     let reaches = r#"php -r '$m = new Memcached; $m->addServer("memcached", 11211); echo count($m->getVersion());'"#;
     assert_eq!(run(reaches).ok().stdout, "1");
-    let left = site.lab.docker(&["service", "ls", "--format", "{{.Name}}"]);
-    assert!(!left.contains("-run-"), "{left}");
+    assert_eq!(one_offs(&site), Vec::<String>::new());
 }
 
 #[test]

@@ -308,7 +308,7 @@ fwrite($out, \"done\\n\"); pclose($out); echo $n;";
 /// What following costs, and whether all of it comes: one reader of much, and many readers of little.
 async fn logs(lab: &Lab) {
     let site = Site::new(lab, "bench-logs");
-    site.file("magrathea.yml", "proxy: {kind: none}\napp_layer: {timeout: 60s}\n").file("index.php", TALKER);
+    site.file("magrathea.yml", "proxy: {kind: none}\n").file("index.php", TALKER);
     site.deploy().ok();
     for (readers, rate, seconds) in [(1, 20_000, 15), (200, 50, 10)] {
         let following = Readers::start(lab, &site.name, readers).await;

@@ -7,6 +7,7 @@ pub mod access;
 pub mod api;
 pub mod clusters;
 pub mod diagnostics;
+pub mod dotenv;
 pub mod logs;
 pub mod manifest;
 pub mod names;

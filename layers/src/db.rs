@@ -15,6 +15,8 @@ use crate::{InstanceInput, LayerError, image, resource};
 
 /// The secret that holds the database password. The gateway makes it, out of letters and digits alone.
 pub const PASSWORD: &str = "DB_PASSWORD";
+/// The secret that holds the password before it, for as long as a release that knows no other may run.
+pub const OLD_PASSWORD: &str = "DB_PASSWORD_OLD";
 /// The name under which an instance's replicas find its memcached.
 pub const MEMCACHED_HOST: &str = "memcached";
 pub const MEMCACHED_PORT: u16 = 11211;
@@ -22,7 +24,8 @@ pub const MEMCACHED_PORT: u16 = 11211;
 pub fn plan_db(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
     let mut resources = Vec::new();
     if let Some(mysql) = &input.sections.db.mysql {
-        let values = context! { name => input.slug(), password => PASSWORD, connections => mysql.connections };
+        let old = input.secrets.contains(OLD_PASSWORD).then_some(OLD_PASSWORD);
+        let values = context! { name => input.slug(), password => PASSWORD, old, connections => mysql.connections };
         let spec = DatabaseSpec {
             name: input.slug(),
             ensure: SecretText(render("ensure.sql", include_str!("../templates/ensure.sql.j2"), values.clone())?),
@@ -34,6 +37,16 @@ pub fn plan_db(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
         resources.push(resource(Layer::Db, "memcached", Spec::Service(Box::new(memcached(input, memory)?))));
     }
     Ok(resources)
+}
+
+/// The account with its present password alone; none when it has no other.
+pub fn retire_password(spec: &DatabaseSpec) -> Option<DatabaseSpec> {
+    let mark = format!("${{secret:{OLD_PASSWORD}}}");
+    if !spec.ensure.0.contains(&mark) {
+        return None;
+    }
+    let lines: String = spec.ensure.0.lines().filter(|line| !line.contains(&mark)).flat_map(|l| [l, "\n"]).collect();
+    Some(DatabaseSpec { ensure: SecretText(lines), ..spec.clone() })
 }
 
 fn memcached(input: &InstanceInput<'_>, memory: ByteSize) -> Result<ServiceSpec, LayerError> {

@@ -62,6 +62,11 @@ pub fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
 }
 
+/// What the person edits texts with.
+pub fn editor() -> String {
+    variable("VISUAL").or_else(|| variable("EDITOR")).unwrap_or_else(|| "vi".to_owned())
+}
+
 /// What a session made here is called, as in `ana@laptop`.
 pub fn here() -> String {
     let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());

@@ -1,10 +1,11 @@
 //! Secret values of apps: set and listed, never told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{ConfigEntry, SetConfig};
+use magrathea_core::api::{ChangeConfig, ConfigChange, ConfigChanged, ConfigEntry, DeployInfo, SetConfig};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use serde::Deserialize;
@@ -14,24 +15,8 @@ use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
 use crate::db::config_values;
 use crate::services::access::{Reach, find_app, require};
-use crate::services::config::{ValueName, set_value, unset_value};
+use crate::services::config::{ValueName, change_values, export_values, rotate_password, set_value, unset_value};
 use crate::state::State;
-
-/// The longest value, in bytes.
-const MAX_VALUE: usize = 64 << 10;
-
-fn check_key(key: &str) -> Result<(), ApiError> {
-    let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let valid =
-        starts && key.len() <= 128 && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if valid {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        Code::NameInvalid,
-        "a key starts with a letter or underscore, has at most 128 letters, digits, underscores, hyphens and dots",
-    ))
-}
 
 /// The names of an app's values.
 #[utoipa::path(get, path = "/v1/apps/{app}/config", tag = "config", params(("app" = String, Path)),
@@ -61,15 +46,11 @@ pub async fn set(
     Path((name, key)): Path<(AppName, String)>,
     Json(body): Json<SetConfig>,
 ) -> Result<axum::Json<ConfigEntry>, ApiError> {
-    check_key(&key)?;
     let label: Option<LabelName> = body
         .label
         .map(|label| label.parse())
         .transpose()
         .map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
-    if body.value.len() > MAX_VALUE || body.value.contains('\0') {
-        return Err(ApiError::new(Code::BodyInvalid, "a value has at most 64 KiB and no NUL character"));
-    }
     let name = ValueName { app: &name, label: label.as_ref(), key: &key };
     Ok(axum::Json(set_value(&state.db, &state.seal, &actor, name, &body.value).await?))
 }
@@ -95,6 +76,63 @@ pub async fn unset(
     Query(OfLabel { label }): Query<OfLabel>,
 ) -> Result<StatusCode, ApiError> {
     let name = ValueName { app: &name, label: label.as_ref(), key: &key };
-    unset_value(&state.db, &actor, name).await?;
+    unset_value(&state.db, &state.seal, &actor, name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes values, all or none, and deploys what serves with them when asked to.
+#[utoipa::path(post, path = "/v1/apps/{app}/config", tag = "config", request_body = ChangeConfig,
+    params(("app" = String, Path)),
+    responses((status = 200, body = ConfigChanged), (status = 404, description = "`app_not_found` or `config_not_found`")))]
+pub async fn change(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<AppName>,
+    Json(body): Json<ChangeConfig>,
+) -> Result<axum::Json<ConfigChanged>, ApiError> {
+    Ok(axum::Json(change_values(&state, &actor, &name, body).await?))
+}
+
+/// Who changed which value when, the newest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/config-history", tag = "config", params(("app" = String, Path)),
+    responses((status = 200, body = Vec<ConfigChange>), (status = 404, description = "`app_not_found`")))]
+pub async fn history(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<AppName>,
+) -> Result<axum::Json<Vec<ConfigChange>>, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, &actor, &name, Verb::Look, Reach::Some).await?;
+    let mut changes = config_values::list_changes(&conn, app.id, 200).await?;
+    changes.retain(|change| {
+        let label = change.label.as_ref().and_then(|label| label.parse().ok());
+        require(&actor, &app, Verb::Look, label.as_ref().map_or(Reach::Some, Reach::Label)).is_ok()
+    });
+    Ok(axum::Json(changes))
+}
+
+/// The values themselves: one label's own, or those for all labels. It takes who may operate the app, and stands on the
+/// timeline.
+#[utoipa::path(get, path = "/v1/apps/{app}/config-values", tag = "config", params(("app" = String, Path), OfLabel),
+    responses((status = 200, body = BTreeMap<String, String>), (status = 403, description = "`forbidden`")))]
+pub async fn export(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(name): Path<AppName>,
+    Query(OfLabel { label }): Query<OfLabel>,
+) -> Result<axum::Json<BTreeMap<String, String>>, ApiError> {
+    Ok(axum::Json(export_values(&state, &actor, &name, label.as_ref()).await?))
+}
+
+/// Gives a label's database account a new password, with a deploy that drops no request.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/db/rotate", tag = "config",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 202, body = Vec<DeployInfo>), (status = 403, description = "`forbidden`"),
+        (status = 422, description = "`plan_invalid`: it has no database")))]
+pub async fn rotate(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((name, label)): Path<(AppName, LabelName)>,
+) -> Result<(StatusCode, axum::Json<Vec<DeployInfo>>), ApiError> {
+    Ok((StatusCode::ACCEPTED, axum::Json(rotate_password(&state, &actor, &name, &label).await?)))
 }

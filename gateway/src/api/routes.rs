@@ -42,6 +42,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/runs/{id}", get(remote::show_run))
         .route("/v1/runs/{id}/stop", post(remote::stop_run))
         .route("/v1/apps/{app}/config", get(config::list))
+        .route("/v1/apps/{app}/config", get(config::list).post(config::change))
+        .route("/v1/apps/{app}/config-history", get(config::history))
+        .route("/v1/apps/{app}/config-values", get(config::export))
+        .route("/v1/apps/{app}/instances/{label}/db/rotate", post(config::rotate))
         .route("/v1/apps/{app}/config/{key}", put(config::set).delete(config::unset))
         .route("/v1/deploys/{id}", get(deploys::show))
         .route("/v1/deploys/{id}/cancel", post(deploys::cancel))
@@ -176,7 +180,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::timeline,
         deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
-        config::list, config::set, config::unset,
+        config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         logs::read, drains::list, drains::add, drains::remove,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use magrathea_core::api::ConfigEntry;
+use magrathea_core::api::{ConfigChange, ConfigEntry};
 use magrathea_core::names::{AppId, LabelName};
 
 use super::{Client, DbError};
@@ -68,6 +68,60 @@ pub async fn load_values(
     Ok(values)
 }
 
+/// The values of one label alone, or those for all labels.
+pub async fn load_own_values(
+    client: &impl Client,
+    seal: &Seal,
+    app: AppId,
+    label: Option<&LabelName>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let label = label.map(LabelName::as_str);
+    let sql = "SELECT key, sealed FROM config_values WHERE app = $1 AND label IS NOT DISTINCT FROM $2";
+    let rows = client.query(sql, &[&app.0, &label]).await?;
+    rows.iter()
+        .map(|row| {
+            let key: String = row.try_get(0)?;
+            let value = String::from_utf8(seal.open(&place(app, label, &key), row.try_get(1)?)?)?;
+            Ok((key, value))
+        })
+        .collect()
+}
+
+/// What was changed of an app's values, the newest first.
+pub async fn list_changes(client: &impl Client, app: AppId, limit: u16) -> Result<Vec<ConfigChange>, DbError> {
+    let rows = client
+        .query(
+            "SELECT c.version, c.key, c.label, c.action, p.name, c.at FROM config_changes c
+             JOIN people p ON p.id = c.person WHERE c.app = $1 ORDER BY c.version DESC LIMIT $2",
+            &[&app.0, &i64::from(limit)],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ConfigChange {
+                version: row.try_get(0)?,
+                key: row.try_get(1)?,
+                label: row.try_get(2)?,
+                action: row.try_get(3)?,
+                person: row.try_get(4)?,
+                at: row.try_get(5)?,
+            })
+        })
+        .collect()
+}
+
+async fn note_change(
+    client: &impl Client,
+    actor: &Actor,
+    key: ValueKey<'_>,
+    version: i64,
+    action: &str,
+) -> Result<(), DbError> {
+    let sql = "INSERT INTO config_changes (app, version, label, key, action, person) VALUES ($1, $2, $3, $4, $5, $6)";
+    client.execute(sql, &[&key.app.0, &version, &key.label(), &key.key, &action, &actor.person.0]).await?;
+    Ok(())
+}
+
 /// Sets a value, in a transaction of the caller's.
 pub async fn upsert_value(
     client: &impl Client,
@@ -78,6 +132,7 @@ pub async fn upsert_value(
 ) -> anyhow::Result<ConfigEntry> {
     let sealed = seal.seal(&key.place(), value.as_bytes())?;
     let version = raise_version(client, key.app).await?;
+    note_change(client, actor, key, version, "set").await?;
     let row = client
         .query_one(
             "INSERT INTO config_values (app, label, key, sealed, version, person) VALUES ($1, $2, $3, $4, $5, $6)
@@ -91,7 +146,7 @@ pub async fn upsert_value(
 }
 
 /// Deletes a value, in a transaction of the caller's; tells whether there was one.
-pub async fn delete_value(client: &impl Client, key: ValueKey<'_>) -> Result<bool, DbError> {
+pub async fn delete_value(client: &impl Client, actor: &Actor, key: ValueKey<'_>) -> Result<bool, DbError> {
     let deleted = client
         .execute(
             "DELETE FROM config_values WHERE app = $1 AND label IS NOT DISTINCT FROM $2 AND key = $3",
@@ -99,7 +154,8 @@ pub async fn delete_value(client: &impl Client, key: ValueKey<'_>) -> Result<boo
         )
         .await?;
     if deleted > 0 {
-        raise_version(client, key.app).await?;
+        let version = raise_version(client, key.app).await?;
+        note_change(client, actor, key, version, "unset").await?;
     }
     Ok(deleted > 0)
 }

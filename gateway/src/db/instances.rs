@@ -120,6 +120,43 @@ pub async fn ensure_secret(
     update_secret(client, seal, id, key, |old| Ok(old.is_none().then(make))).await
 }
 
+/// The value of a secret, when there is one.
+pub async fn load_secret(
+    client: &impl Client,
+    seal: &Seal,
+    id: InstanceId,
+    key: &str,
+) -> anyhow::Result<Option<String>> {
+    let select = "SELECT sealed FROM instance_secrets WHERE instance = $1 AND key = $2";
+    let Some(row) = client.query_opt(select, &[&id.0, &key]).await? else { return Ok(None) };
+    Ok(Some(String::from_utf8(seal.open(&place(id, key), row.try_get(0)?)?)?))
+}
+
+/// Replaces a secret and keeps what it was under another key, in a transaction of the caller's. One whose former value
+/// is still kept is left as it is: its replacement is not through yet.
+pub async fn rotate_secret(
+    client: &impl Client,
+    seal: &Seal,
+    id: InstanceId,
+    (key, old_key): (&str, &str),
+    new: &str,
+) -> anyhow::Result<()> {
+    let Some(old) = load_secret(client, seal, id, key).await? else { return Ok(()) };
+    let sealed = seal.seal(&place(id, old_key), old.as_bytes())?;
+    let insert = "INSERT INTO instance_secrets (instance, key, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    if client.execute(insert, &[&id.0, &old_key, &sealed]).await? > 0 {
+        let sealed = seal.seal(&place(id, key), new.as_bytes())?;
+        let update = "UPDATE instance_secrets SET sealed = $3 WHERE instance = $1 AND key = $2";
+        client.execute(update, &[&id.0, &key, &sealed]).await?;
+    }
+    Ok(())
+}
+
+pub async fn delete_secret(client: &impl Client, id: InstanceId, key: &str) -> Result<(), DbError> {
+    client.execute("DELETE FROM instance_secrets WHERE instance = $1 AND key = $2", &[&id.0, &key]).await?;
+    Ok(())
+}
+
 /// As [`ensure_secret`]; `next` sees the value that there is and may give another in its place. Of several who replace
 /// the same value the first wins, and all get its.
 pub async fn update_secret(

@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2000_people",
     "2200_runs",
     "2300_logs",
+    "2010_config_history",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

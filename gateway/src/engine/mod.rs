@@ -17,6 +17,7 @@ mod pipeline;
 mod preview;
 mod reconcile;
 mod recover;
+mod redeploy;
 mod runtime;
 mod secrets;
 mod submit;
@@ -34,7 +35,9 @@ pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
 pub use preview::preview;
+pub use redeploy::redeploy;
 pub use runtime::Engine;
+pub use secrets::rotate_password;
 pub use submit::{into_api, submit, submit_tar};
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
 

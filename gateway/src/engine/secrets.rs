@@ -7,15 +7,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use magrathea_core::manifest::{Sections, Tls};
+use magrathea_core::names::InstanceId;
 use magrathea_core::plan::hash_of;
+use magrathea_layers::{OLD_PASSWORD, PASSWORD};
 
 use super::failure::Failure;
+use crate::db::Client;
 use crate::db::instances::Instance;
 use crate::db::{certificates, config_values, instances};
+use crate::seal::Seal;
 use crate::state::State;
 
-/// The secret that holds the database's password.
-const DB_PASSWORD: &str = "DB_PASSWORD";
 /// The secret that holds the certificate chain and key of the instance's hosts. Not a name that people can set.
 const CERTIFICATE: &str = "certificate";
 
@@ -37,8 +39,10 @@ pub async fn load_secrets(
     let conn = state.db.conn().await?;
     let mut values = config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?;
     if sections.db.mysql.is_some() {
-        let password = instances::ensure_secret(&conn, &state.seal, instance.id, DB_PASSWORD, make_password).await?;
-        values.insert(DB_PASSWORD.to_owned(), password);
+        let password = instances::ensure_secret(&conn, &state.seal, instance.id, PASSWORD, make_password).await?;
+        values.insert(PASSWORD.to_owned(), password);
+        let old = instances::load_secret(&conn, &state.seal, instance.id, OLD_PASSWORD).await?;
+        values.extend(old.map(|old| (OLD_PASSWORD.to_owned(), old)));
     }
     // A missing one is told by the layer, which knows the manifest's key.
     if let Some(name) = &sections.access.basic_auth
@@ -77,7 +81,7 @@ pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Se
     let mut names: Vec<String> =
         config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?.into_keys().collect();
     if sections.db.mysql.is_some() {
-        names.push(DB_PASSWORD.to_owned());
+        names.push(PASSWORD.to_owned());
     }
     let mut secrets = Secrets::default();
     let has_certificate = match &sections.routing.tls {
@@ -90,6 +94,11 @@ pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Se
     }
     secrets.values = names.into_iter().map(|name| (name, String::new())).collect();
     Ok(secrets)
+}
+
+/// Gives the database's account another password, and keeps the former one until no release needs it.
+pub async fn rotate_password(client: &impl Client, seal: &Seal, id: InstanceId) -> anyhow::Result<()> {
+    instances::rotate_secret(client, seal, id, (PASSWORD, OLD_PASSWORD), &make_password()).await
 }
 
 /// 32 letters and digits. Bytes that would favour some of them are thrown away.

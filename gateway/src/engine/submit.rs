@@ -114,6 +114,7 @@ async fn submit_packed<E: std::fmt::Display>(
             blob: chosen.source.blob,
             tree: chosen.source.tree,
             info,
+            reused: None,
         };
         state.tasks.spawn(carry_out(job, recorder, deploy.info.status, wait));
     }
@@ -195,7 +196,7 @@ fn choose_cluster(state: &State, resolved: &Resolved) -> Result<ClusterName, Api
 }
 
 /// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of.
-async fn record(
+pub async fn record(
     state: &Arc<State>,
     actor: &Actor,
     site: &Site,
@@ -268,7 +269,7 @@ pub fn locked(holder: &Option<Deploy>) -> ApiError {
 }
 
 /// Waits for its turn if it must, then runs.
-async fn carry_out(job: Job, recorder: Arc<Recorder>, status: DeployStatus, wait: Duration) {
+pub async fn carry_out(job: Job, recorder: Arc<Recorder>, status: DeployStatus, wait: Duration) {
     if status == DeployStatus::Waiting
         && let Err(failure) = wait_for_turn(&job, &recorder, wait).await
     {

@@ -1,16 +1,30 @@
-//! Values of apps.
+//! Values of apps: changed together, told only to those who operate the app, and delivered by a deploy.
 
-use magrathea_core::api::ConfigEntry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use magrathea_core::api::{ChangeConfig, ConfigChanged, ConfigEntry, DeployInfo};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 
-use super::access::{Reach, find_app};
+use super::access::{Reach, find_app, require};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
+use crate::db::apps::App;
 use crate::db::config_values::{self, ValueKey};
+use crate::db::instances::{self, Instance};
 use crate::db::timeline::{self, NewEntry};
-use crate::db::{Client, Db};
+use crate::db::{Client, Db, releases};
+use crate::engine;
 use crate::seal::Seal;
+use crate::state::State;
+
+/// The longest value, in bytes, and how many an app has.
+const MAX_VALUE: usize = 64 << 10;
+const MOST_VALUES: usize = 500;
+
+/// Seconds for which a deploy that follows a change waits for one under way.
+const WAIT: u32 = 600;
 
 /// Which value, as a person names it.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +35,34 @@ pub struct ValueName<'a> {
     pub key: &'a str,
 }
 
-impl ValueName<'_> {
-    fn reach(&self) -> Reach<'_> {
-        self.label.map_or(Reach::Whole, Reach::Label)
-    }
+fn reach(label: Option<&LabelName>) -> Reach<'_> {
+    label.map_or(Reach::Whole, Reach::Label)
 }
 
-/// Sets a value.
+/// Whether a text can be a value's key.
+pub fn check_key(key: &str) -> Result<(), ApiError> {
+    let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let valid =
+        starts && key.len() <= 128 && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if valid {
+        return Ok(());
+    }
+    let rule =
+        "a key starts with a letter or underscore, has at most 128 letters, digits, underscores, hyphens and dots";
+    Err(ApiError::new(Code::NameInvalid, format!("{key:?}: {rule}")))
+}
+
+fn check_value(key: &str, value: &str) -> Result<(), ApiError> {
+    if value.len() > MAX_VALUE || value.contains('\0') {
+        return Err(ApiError::new(
+            Code::BodyInvalid,
+            format!("{key}: a value has at most 64 KiB and no NUL character"),
+        ));
+    }
+    Ok(())
+}
+
+/// Sets a value; the next deploy delivers it.
 pub async fn set_value(
     db: &Db,
     seal: &Seal,
@@ -35,45 +70,192 @@ pub async fn set_value(
     name: ValueName<'_>,
     value: &str,
 ) -> Result<ConfigEntry, ApiError> {
+    check_key(name.key)?;
+    check_value(name.key, value)?;
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    let app = find_app(&tx, actor, name.app, Verb::Deploy, name.reach()).await?;
-    let key = ValueKey { app: app.id, label: name.label, key: name.key };
-    let entry = config_values::upsert_value(&tx, seal, actor, key, value).await?;
-    append(&tx, actor, name, "config.set", "set").await?;
+    let app = find_app(&tx, actor, name.app, Verb::Deploy, reach(name.label)).await?;
+    let changes = BTreeMap::from([(name.key.to_owned(), Some(value.to_owned()))]);
+    apply(&tx, seal, actor, &app, name.label, &changes).await?;
+    let entries = config_values::list_values(&tx, app.id).await?;
     tx.commit().await?;
-    Ok(entry)
+    let own =
+        |entry: &ConfigEntry| entry.key == name.key && entry.label.as_deref() == name.label.map(LabelName::as_str);
+    entries.into_iter().find(own).ok_or_else(|| ApiError::internal(anyhow::anyhow!("the value vanished")))
 }
 
 /// Forgets a value.
-pub async fn unset_value(db: &Db, actor: &Actor, name: ValueName<'_>) -> Result<(), ApiError> {
+pub async fn unset_value(db: &Db, seal: &Seal, actor: &Actor, name: ValueName<'_>) -> Result<(), ApiError> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    let app = find_app(&tx, actor, name.app, Verb::Deploy, name.reach()).await?;
-    let key = ValueKey { app: app.id, label: name.label, key: name.key };
-    if !config_values::delete_value(&tx, key).await? {
-        return Err(ApiError::new(Code::ConfigNotFound, format!("{} has no such value {}", name.app, name.key)));
-    }
-    append(&tx, actor, name, "config.unset", "forgotten").await?;
+    let app = find_app(&tx, actor, name.app, Verb::Deploy, reach(name.label)).await?;
+    let changes = BTreeMap::from([(name.key.to_owned(), None)]);
+    apply(&tx, seal, actor, &app, name.label, &changes).await?;
     Ok(tx.commit().await?)
+}
+
+/// Changes values all at once, and deploys what serves with them unless asked not to.
+pub async fn change_values(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    body: ChangeConfig,
+) -> Result<ConfigChanged, ApiError> {
+    let label: Option<LabelName> = body
+        .label
+        .as_ref()
+        .map(|label| label.parse())
+        .transpose()
+        .map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    for (key, value) in &body.values {
+        check_key(key)?;
+        check_value(key, value.as_deref().unwrap_or_default())?;
+    }
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    let app = find_app(&tx, actor, name, Verb::Deploy, reach(label.as_ref())).await?;
+    apply(&tx, &state.seal, actor, &app, label.as_ref(), &body.values).await?;
+    let count = config_values::list_values(&tx, app.id).await?.len();
+    if count > MOST_VALUES {
+        return Err(ApiError::new(Code::LimitReached, format!("an app has at most {MOST_VALUES} values")));
+    }
+    tx.commit().await?;
+    let mut users = Vec::new();
+    let mut unused: Vec<String> = body.values.keys().cloned().collect();
+    for instance in instances::list_app_instances(&conn, app.id).await? {
+        if label.as_ref().is_some_and(|label| *label != instance.label) {
+            continue;
+        }
+        let named = named_by(&conn, &instance).await?;
+        if body.values.keys().any(|key| named.contains(key)) {
+            unused.retain(|key| !named.contains(key));
+            users.push(instance);
+        }
+    }
+    drop(conn);
+    let mut deploys = Vec::new();
+    if body.deploy {
+        let keys: Vec<&str> = body.values.keys().map(String::as_str).collect();
+        let why = format!("the values of {} changed", keys.join(", "));
+        for instance in users {
+            require(actor, &app, Verb::Deploy, Reach::Label(&instance.label))?;
+            deploys.push(engine::redeploy(state, actor, instance, &why, WAIT).await?);
+        }
+    }
+    Ok(ConfigChanged { deploys, unused })
+}
+
+/// The values that what an instance serves names in its magrathea.yml.
+async fn named_by(client: &impl Client, instance: &Instance) -> Result<Vec<String>, ApiError> {
+    let Some(serving) = releases::load_serving(client, instance.id).await? else { return Ok(Vec::new()) };
+    let Some(resolved) = releases::load_resolved(client, instance.id, serving.release).await? else {
+        return Ok(Vec::new());
+    };
+    let mut named = resolved.sections.secrets.clone();
+    named.extend(resolved.sections.access.basic_auth.clone());
+    Ok(named)
+}
+
+async fn apply(
+    client: &impl Client,
+    seal: &Seal,
+    actor: &Actor,
+    app: &App,
+    label: Option<&LabelName>,
+    changes: &BTreeMap<String, Option<String>>,
+) -> Result<(), ApiError> {
+    for (key, value) in changes {
+        let place = ValueKey { app: app.id, label, key };
+        let done = match value {
+            Some(value) => {
+                config_values::upsert_value(client, seal, actor, place, value).await?;
+                "set"
+            }
+            None => {
+                if !config_values::delete_value(client, actor, place).await? {
+                    let message = format!("{} has no such value {key}", app.name);
+                    return Err(ApiError::new(Code::ConfigNotFound, message));
+                }
+                "unset"
+            }
+        };
+        let message = format!("the value {key} was {done}");
+        append(client, actor, app, label, &format!("config.{done}"), &message).await?;
+    }
+    Ok(())
+}
+
+/// The values that a label sees, or those for all labels. It takes who may open a shell, which sees them as well, and
+/// stands on the timeline.
+pub async fn export_values(
+    state: &State,
+    actor: &Actor,
+    name: &AppName,
+    label: Option<&LabelName>,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, name, Verb::Operate, reach(label)).await?;
+    let values = config_values::load_own_values(&conn, &state.seal, app.id, label).await?;
+    append(&conn, actor, &app, label, "config.exported", &format!("{} values were read", values.len())).await?;
+    Ok(values)
+}
+
+/// Gives an instance's database account a new password. What runs goes on with the former one until the new release has
+/// taken over; both are good in between.
+pub async fn rotate_password(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    label: &LabelName,
+) -> Result<Vec<DeployInfo>, ApiError> {
+    let mut conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
+    let mut of_label = instances::list_app_instances(&conn, app.id).await?;
+    of_label.retain(|instance| instance.label == *label);
+    if of_label.is_empty() {
+        return Err(super::access::no_instance(name, label));
+    }
+    let mut with_database = Vec::new();
+    for instance in of_label {
+        let serving = releases::load_serving(&conn, instance.id).await?;
+        let resolved = match serving {
+            Some(serving) => releases::load_resolved(&conn, instance.id, serving.release).await?,
+            None => None,
+        };
+        if resolved.is_some_and(|resolved| resolved.sections.db.mysql.is_some()) {
+            with_database.push(instance);
+        }
+    }
+    if with_database.is_empty() {
+        return Err(ApiError::new(Code::PlanInvalid, format!("{name} ({label}) serves nothing with a database"))
+            .with_hint("`db: {mysql: {}}` in magrathea.yml gives it one"));
+    }
+    let mut deploys = Vec::new();
+    for instance in with_database {
+        let tx = conn.transaction().await?;
+        engine::rotate_password(&tx, &state.seal, instance.id).await?;
+        append(&tx, actor, &app, Some(label), "db.rotated", "the database's password is being replaced").await?;
+        tx.commit().await?;
+        deploys.push(engine::redeploy(state, actor, instance, "the database's password is replaced", WAIT).await?);
+    }
+    Ok(deploys)
 }
 
 async fn append(
     client: &impl Client,
     actor: &Actor,
-    name: ValueName<'_>,
+    app: &App,
+    label: Option<&LabelName>,
     action: &str,
-    done: &str,
+    message: &str,
 ) -> Result<(), ApiError> {
-    let message = format!("the value {} was {done}", name.key);
     let entry = NewEntry {
         actor: Some(actor),
         action,
-        app: Some(name.app.as_str()),
-        label: name.label.map(LabelName::as_str),
-        cluster: None,
-        message: &message,
-        ..Default::default()
+        app: Some(app.name.as_str()),
+        label: label.map(LabelName::as_str),
+        message,
+        ..NewEntry::default()
     };
     Ok(timeline::append(client, entry).await?)
 }

@@ -13,7 +13,7 @@ use magrathea_core::units::{ByteSize, Span};
 use magrathea_core::wire::{Build, Built};
 
 use super::lay::ensure_all;
-use super::{Attempt, Job, count, size};
+use super::{Attempt, Job, Reused, count, size};
 use crate::db::{apps, deploys, plans, releases};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
@@ -45,20 +45,20 @@ struct Place {
 
 pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Failure> {
     let recorder = attempt.recorder.clone();
-    let recipe = plan_build(&job.tree, &job.resolved.sections).map_err(|error| {
-        let mut failure = Failure::new("build_failed", error.message);
-        failure.hint = error.hint;
-        failure
-    })?;
-    for warning in &recipe.warnings {
+    let origin = find_origin(job)?;
+    for warning in origin.recipe().into_iter().flat_map(|recipe| &recipe.warnings) {
         recorder.warn(warning);
     }
     wait_for_nodes(attempt).await?;
-    refresh_images(attempt, &recipe).await;
-    let (ingredients, place) = tokio::try_join!(
-        gather(job.site.clone(), settle(job.resolved.clone(), &recipe), &job.blob.sha256),
-        find_place(attempt)
-    )?;
+    let resolved = match &origin {
+        Origin::Build(recipe) => {
+            refresh_images(attempt, recipe).await;
+            settle(job.resolved.clone(), recipe)
+        }
+        Origin::Again(_) => job.resolved.clone(),
+    };
+    let (ingredients, place) =
+        tokio::try_join!(gather(job.site.clone(), resolved, &job.blob.sha256), find_place(attempt))?;
     let (old, place) = place;
     attempt.old = old;
     attempt.release = place.number;
@@ -66,11 +66,12 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     attempt.resolved = ingredients.resolved.clone();
 
     // Whatever the plan says about the configuration is better said before the build than after it.
-    let stack = recipe.stack;
+    let stack = ingredients.resolved.sections.app_layer.stack.unwrap_or(Stack::Php);
+    let reason = origin.reason();
     let draft = match render(&ingredients, stack, TO_BE_BUILT, &place) {
         Ok(draft) => draft,
         Err(failure) => {
-            recorder.enter(Phase::Plan, &recipe.reason).await?;
+            recorder.enter(Phase::Plan, &reason).await?;
             return Err(failure);
         }
     };
@@ -78,8 +79,14 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     if attempt.old.is_none() {
         deploys::set_ground(&job.site.state.db.conn().await?, attempt.deploy, &draft).await?;
     }
-    recorder.enter(Phase::Build, &format!("{}: {}", recipe.buildpack, recipe.reason)).await?;
-    let (built, ()) = tokio::try_join!(build(job, attempt, &recipe, &ingredients), lay_new_ground(attempt, &draft))?;
+    recorder.enter(Phase::Build, &reason).await?;
+    let image = async {
+        match &origin {
+            Origin::Build(recipe) => build(job, attempt, recipe, &ingredients).await,
+            Origin::Again(reused) => Ok(Built { image: reused.image.clone(), size: reused.size }),
+        }
+    };
+    let (built, ()) = tokio::try_join!(image, lay_new_ground(attempt, &draft))?;
     attempt.image = Some(built.image.clone());
 
     recorder.enter(Phase::Release, &size(built.size)).await?;
@@ -88,6 +95,40 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     attempt.plan = Some(plan.clone());
     recorder.enter(Phase::Plan, &format!("release {}", place.number)).await?;
     Ok(Made { plan })
+}
+
+/// Where a release's image comes from.
+enum Origin<'a> {
+    Build(Box<Recipe>),
+    Again(&'a Reused),
+}
+
+impl Origin<'_> {
+    fn recipe(&self) -> Option<&Recipe> {
+        match self {
+            Origin::Build(recipe) => Some(recipe),
+            Origin::Again(_) => None,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Origin::Build(recipe) => format!("{}: {}", recipe.buildpack, recipe.reason),
+            Origin::Again(reused) => format!("the image of {}", reused.release),
+        }
+    }
+}
+
+fn find_origin(job: &Job) -> Result<Origin<'_>, Failure> {
+    if let Some(reused) = &job.reused {
+        return Ok(Origin::Again(reused));
+    }
+    let recipe = plan_build(&job.tree, &job.resolved.sections).map_err(|error| {
+        let mut failure = Failure::new("build_failed", error.message);
+        failure.hint = error.hint;
+        failure
+    })?;
+    Ok(Origin::Build(Box::new(recipe)))
 }
 
 async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {

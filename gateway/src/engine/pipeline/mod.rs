@@ -3,6 +3,7 @@
 
 mod build;
 mod lay;
+mod password;
 mod revert;
 mod switch;
 
@@ -39,6 +40,16 @@ pub struct Job {
     pub blob: Blob,
     pub tree: Tree,
     pub info: SourceInfo,
+    /// The image that is deployed once more; none when one is built.
+    pub reused: Option<Reused>,
+}
+
+/// An earlier release's image.
+#[derive(Debug, Clone)]
+pub struct Reused {
+    pub release: ReleaseNumber,
+    pub image: String,
+    pub size: u64,
 }
 
 /// What a deploy has done so far: enough to complete it or to take it back.
@@ -252,4 +263,11 @@ pub fn tell_received(recorder: &Recorder, took: std::time::Duration, files: usiz
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let detail = format!("{}, {}", count(files, "file", "files"), size(bytes));
     recorder.emit(DeployEventKind::PhaseFinished { phase, milliseconds, detail });
+}
+
+/// The same for a source that is there already.
+pub fn tell_again(recorder: &Recorder, detail: &str) {
+    let phase = Phase::Receive;
+    recorder.emit(DeployEventKind::PhaseStarted { phase });
+    recorder.emit(DeployEventKind::PhaseFinished { phase, milliseconds: 0, detail: detail.to_owned() });
 }

@@ -8,6 +8,7 @@ use magrathea_core::units::Span;
 use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
 use super::lay::{ensure_all, health_checks, run_hooks};
+use super::password;
 use super::{Attempt, count};
 use crate::db::{DbError, deploys, releases};
 use crate::engine::apply::nodes_of;
@@ -91,6 +92,9 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
     let recorder = &attempt.recorder;
     recorder.enter(Phase::Drain, &format!("{} serves", attempt.release)).await?;
     let retired = retire(attempt, plan).await;
+    if let Err(failure) = password::retire(attempt, plan).await {
+        recorder.warn(format!("the database's former password is still good: {failure}"));
+    }
     recorder.enter(Phase::AfterHook, &retired).await?;
     let hooks = &attempt.resolved.sections.hooks.after;
     if let Err(failure) = run_hooks(attempt, plan, "after", hooks).await {

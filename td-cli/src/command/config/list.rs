@@ -16,10 +16,9 @@ pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     context.show(answer, |printer, entries: Vec<ConfigEntry>| {
         let now = Timestamp::now();
         let reaches = |entry: &ConfigEntry| label.is_none() || entry.label.is_none() || entry.label == label;
-        let rows = entries
-            .into_iter()
-            .filter(reaches)
-            .map(|entry| [entry.key, entry.label.unwrap_or_else(|| "all".into()), human::age(entry.updated, now)]);
-        table::print(printer, ["KEY", "LABEL", "AGE"], rows);
+        let rows = entries.into_iter().filter(reaches).map(|entry| {
+            [entry.key, entry.label.unwrap_or_else(|| "all".into()), "***".to_owned(), human::age(entry.updated, now)]
+        });
+        table::print(printer, ["KEY", "LABEL", "VALUE", "AGE"], rows);
     })
 }

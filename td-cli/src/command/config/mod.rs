@@ -1,6 +1,10 @@
-//! `td config …`: secret values. They are written, never read back.
+//! `td config …`: secret values. They are masked wherever they are not asked for by name.
 
+mod change;
+mod file;
+mod history;
 mod list;
+mod rotate;
 mod set;
 mod unset;
 
@@ -9,12 +13,22 @@ use crate::exit::{Exit, Failure};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Set secret values; they reach the app with its next deploy
+    /// Set secret values and deploy what serves with them
     Set(set::Arguments),
     /// Forget secret values
     Unset(unset::Arguments),
     /// List the names of the values that are set
     List,
+    /// Edit the values in your editor
+    Edit(file::EditArguments),
+    /// Set the values of a .env file
+    Import(file::ImportArguments),
+    /// Print the values themselves, as a .env file
+    Export,
+    /// Who changed which value when
+    History,
+    /// Give the database a new password, without dropping a request
+    RotateDb,
 }
 
 pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
@@ -22,6 +36,11 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Set(arguments) => set::run(context, &arguments).await,
         Command::Unset(arguments) => unset::run(context, &arguments).await,
         Command::List => list::run(context).await,
+        Command::Edit(arguments) => file::edit(context, &arguments).await,
+        Command::Import(arguments) => file::import(context, &arguments).await,
+        Command::Export => file::export(context).await,
+        Command::History => history::run(context).await,
+        Command::RotateDb => rotate::run(context).await,
     }
 }
 

@@ -3,10 +3,8 @@
 use std::io::Read;
 
 use anyhow::Context as _;
-use magrathea_core::api::SetConfig;
-use serde_json::Value;
 
-use super::describe_label;
+use super::change::{Changes, Staging, change};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::settings;
@@ -16,30 +14,25 @@ pub struct Arguments {
     /// `KEY=VALUE`, or `KEY` alone: its value is asked for, or read from stdin
     #[arg(required = true, value_name = "KEY[=VALUE]")]
     entries: Vec<String>,
+    #[command(flatten)]
+    staging: Staging,
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let app = context.app(None)?;
     let asked = arguments.entries.iter().filter(|entry| !entry.contains('=')).count();
     if asked > 1 && !settings::can_ask() {
         return Err(Failure::usage("stdin holds the value of one key only").hint("set the others one by one"));
     }
-    let client = context.client()?;
-    let label = context.globals.label.clone();
-    let mut stored: Vec<Value> = Vec::new();
+    let mut values = Changes::new();
     for entry in &arguments.entries {
         let (key, value) = match entry.split_once('=') {
             Some((key, value)) => (key, value.to_owned()),
             None => (entry.as_str(), read_value(context, entry)?),
         };
         check_key(key)?;
-        let body = SetConfig { value, label: label.clone() };
-        stored.push(client.put(&["apps", app.as_str(), "config", key], &body).await?);
-        context.printer.note(format!("set {key} of {app} {}", describe_label(label.as_deref())));
+        values.insert(key.to_owned(), Some(value));
     }
-    context.done(&stored);
-    context.printer.note("it takes effect with the next deploy: td app deploy");
-    Ok(Exit::Done)
+    change(context, values, arguments.staging).await
 }
 
 fn check_key(key: &str) -> Result<(), Failure> {

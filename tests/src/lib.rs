@@ -5,6 +5,7 @@ pub mod load;
 pub mod plain;
 pub mod push;
 pub mod readers;
+pub mod people;
 pub mod repo;
 pub mod site;
 pub mod ssh;

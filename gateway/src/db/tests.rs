@@ -172,8 +172,8 @@ async fn a_label_sees_its_own_value_before_the_apps() {
     assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap().unwrap().config_version, 4);
 
     let key = ValueKey { app, label: Some(&staging), key: "A" };
-    assert!(config_values::delete_value(&conn, key).await.unwrap());
-    assert!(!config_values::delete_value(&conn, key).await.unwrap());
+    assert!(config_values::delete_value(&conn, &actor, key).await.unwrap());
+    assert!(!config_values::delete_value(&conn, &actor, key).await.unwrap());
     assert_eq!(load("staging").await, values("app"));
     assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap().unwrap().config_version, 5);
 }

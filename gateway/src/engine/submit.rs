@@ -77,7 +77,10 @@ async fn submit_packed<E: std::fmt::Display>(
     // Before a large source is taken in; the label is known only after it.
     let known = apps::load_app(&state.db.conn().await?, name).await?.filter(|app| sees(actor, app));
     match &known {
-        Some(app) => require(actor, app, Verb::Deploy, Reach::Some)?,
+        Some(app) => {
+            let label: Option<LabelName> = info.label.as_ref().and_then(|label| label.parse().ok());
+            require(actor, app, Verb::Deploy, label.as_ref().map_or(Reach::Some, Reach::Label))?;
+        }
         None if info.create => check_may_create(actor, actor.organisation)?,
         None => {
             return Err(no_app(name).with_hint(format!("make it with `td app create {name}`, or deploy with --create")));

@@ -228,9 +228,7 @@ fn a_deploy_is_cancelled() {
 fn secrets_are_written_and_never_shown() {
     let desk = Desk::new();
     desk.gateway
-        .on("PUT /v1/apps/blog/config/SMTP_PASSWORD", 204, &Value::Null)
-        .on("PUT /v1/apps/blog/config/PEM", 204, &Value::Null)
-        .on("DELETE /v1/apps/blog/config/PEM", 204, &Value::Null)
+        .on("POST /v1/apps/blog/config", 200, &json!({"deploys": [], "unused": ["PEM"]}))
         .on(
             "GET /v1/apps/blog/config",
             200,
@@ -253,9 +251,9 @@ fn secrets_are_written_and_never_shown() {
     assert_snapshot!(desk.shown(&["config", "unset", "-a", "blog", "-l", "staging", "PEM"]));
     let asked = desk.gateway.asked();
     let body = |n: usize| serde_json::from_slice::<Value>(&asked[n].body).unwrap();
-    assert_eq!(body(0), json!({"value": "a=secret", "label": "staging"}));
-    assert_eq!(body(1), json!({"value": "a\nsecret", "label": null}));
-    assert_eq!(asked.last().unwrap().line, "DELETE /v1/apps/blog/config/PEM?label=staging");
+    assert_eq!(body(0), json!({"values": {"SMTP_PASSWORD": "a=secret"}, "label": "staging", "deploy": true}));
+    assert_eq!(body(1), json!({"values": {"PEM": "a\nsecret"}, "label": null, "deploy": true}));
+    assert_eq!(body(asked.len() - 1), json!({"values": {"PEM": null}, "label": "staging", "deploy": true}));
 }
 
 #[test]
@@ -284,19 +282,18 @@ fn certificates_are_kept() {
 #[test]
 fn what_was_done_is_json() {
     let desk = Desk::new();
-    let entry = json!({"key": "A", "label": null, "updated": "2026-01-02T03:04:05Z"});
+    let changed = json!({"deploys": [], "unused": []});
     let certificate = json!({"name": "blog", "subjects": ["blog.example"], "expires": "2027-03-01T00:00:00Z"});
     desk.gateway
-        .on("PUT /v1/apps/blog/config/A", 200, &entry)
-        .on("DELETE /v1/apps/blog/config/A", 204, &Value::Null)
+        .on("POST /v1/apps/blog/config", 200, &changed)
         .on("PUT /v1/certificates/blog", 200, &certificate)
         .on("DELETE /v1/certificates/blog", 204, &Value::Null)
         .on("GET /v1/apps/blog", 200, &app(&[]))
         .on("DELETE /v1/apps/blog", 204, &Value::Null);
     desk.file("chain.pem", "CHAIN").file("key.pem", "KEY");
     for (arguments, printed) in [
-        (&["config", "set", "A=1"][..], json!([entry])),
-        (&["config", "unset", "A", "-l", "staging"], json!({"app": "blog", "label": "staging", "unset": ["A"]})),
+        (&["config", "set", "A=1"][..], changed.clone()),
+        (&["config", "unset", "A", "-l", "staging"], changed),
         (&["cert", "set", "blog", "--chain", "chain.pem", "--key", "key.pem"], certificate),
         (&["cert", "unset", "blog"], json!({"unset": "blog"})),
         (&["app", "destroy", "--confirm", "blog"], json!({"app": "blog", "label": null, "destroyed": []})),

@@ -41,7 +41,6 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/runs", get(remote::list_runs))
         .route("/v1/runs/{id}", get(remote::show_run))
         .route("/v1/runs/{id}/stop", post(remote::stop_run))
-        .route("/v1/apps/{app}/config", get(config::list))
         .route("/v1/apps/{app}/config", get(config::list).post(config::change))
         .route("/v1/apps/{app}/config-history", get(config::history))
         .route("/v1/apps/{app}/config-values", get(config::export))

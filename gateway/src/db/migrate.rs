@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2200_runs",
     "2300_logs",
     "2010_config_history",
+    "2200_runs",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

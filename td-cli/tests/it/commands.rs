@@ -227,16 +227,14 @@ fn a_deploy_is_cancelled() {
 #[test]
 fn secrets_are_written_and_never_shown() {
     let desk = Desk::new();
-    desk.gateway
-        .on("POST /v1/apps/blog/config", 200, &json!({"deploys": [], "unused": ["PEM"]}))
-        .on(
-            "GET /v1/apps/blog/config",
-            200,
-            &json!([
-                {"key": "PEM", "label": null, "updated": hours_ago(3)},
-                {"key": "SMTP_PASSWORD", "label": "staging", "updated": hours_ago(72)},
-            ]),
-        );
+    desk.gateway.on("POST /v1/apps/blog/config", 200, &json!({"deploys": [], "unused": ["PEM"]})).on(
+        "GET /v1/apps/blog/config",
+        200,
+        &json!([
+            {"key": "PEM", "label": null, "updated": hours_ago(3)},
+            {"key": "SMTP_PASSWORD", "label": "staging", "updated": hours_ago(72)},
+        ]),
+    );
     let arguments = ["config", "set", "-a", "blog", "-l", "staging", "SMTP_PASSWORD=a=secret"];
     let ended = desk.td(&arguments);
     assert!(!ended.stdout.contains("secret") && !ended.stderr.contains("secret"), "{}", ended.stderr);

@@ -2,10 +2,10 @@
 //! benchmarks do with it. Everything goes through the doors that people use: the real `td`, HTTP, the real engine.
 
 pub mod load;
+pub mod people;
 pub mod plain;
 pub mod push;
 pub mod readers;
-pub mod people;
 pub mod repo;
 pub mod site;
 pub mod ssh;

@@ -23,10 +23,9 @@ const MIGRATIONS: &[Migration] = migrations! {
     "0001_foundation",
     "1000_releases",
     "2000_people",
-    "2200_runs",
-    "2300_logs",
     "2010_config_history",
     "2200_runs",
+    "2300_logs",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

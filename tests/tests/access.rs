@@ -33,7 +33,7 @@ const ACTS: &[Act] = &[
         verb: "look",
         title: "read its log",
         method: "GET",
-        path: "/v1/apps/APP/logs?label=LABEL",
+        path: "/v1/apps/APP/instances/LABEL/logs",
         body: None,
         allowed: "ok",
     },

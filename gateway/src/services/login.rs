@@ -98,7 +98,8 @@ pub async fn join(state: &State, body: &Join, from: std::net::IpAddr) -> Result<
         error.into()
     })?;
     let person = Person { id, name: invitation.name, organisation: invitation.organisation };
-    ssh_keys::insert(&tx, &person, &key, None).await?;
+    // A signature tells no comment; where the key was first used is the next best name.
+    ssh_keys::insert(&tx, &person, &key, Some(&body.login.name)).await?;
     for grant in &invitation.grants {
         grants::insert_grant(&tx, grants::Subject::Person(id), grant).await?;
     }

@@ -120,7 +120,10 @@ fn the_guide_is_true() {
                 }
                 "console" => {
                     for line in block.lines().filter_map(|line| line.strip_prefix("$ td ")) {
-                        let words = line.split(" < ").next().unwrap().split(' ').chain(["--help"]);
+                        // What follows `--` or a redirection is not td's.
+                        let own = line.split(" < ").next().unwrap().split(" > ").next().unwrap();
+                        let own = own.split(" -- ").next().unwrap();
+                        let words = own.split(' ').chain(["--help"]);
                         assert_eq!(desk.td(&words.collect::<Vec<_>>()).code, 0, "{line}");
                         checked += 1;
                     }

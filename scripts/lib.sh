@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 
 engine_packages=(docker.io iptables nftables e2fsprogs btrfs-progs mmdebstrap iproute2 procps util-linux)
-build_packages=(build-essential ca-certificates curl git jq)
+build_packages=(build-essential ca-certificates curl git jq openssh-client)
 database_packages=(postgresql)
 
 if [[ -t 2 && -z ${NO_COLOR:-} ]]; then

@@ -115,15 +115,17 @@ gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/cluster
 start_gateway() {
     local flags
     mapfile -t flags < <(gateway_flags)
+    local running=
     if [[ -n $(pid_of magrathea-gateway || true) ]]; then
-        if [[ " ${changed_binaries[*]-} " != *" magrathea-gateway "* ]]; then
-            store_credentials
-            return
-        fi
-        stop_process magrathea-gateway
+        if [[ " ${changed_binaries[*]-} " != *" magrathea-gateway "* ]]; then running=1; else stop_process magrathea-gateway; fi
     fi
+    # Also beside one that runs: the credentials may be void, as after `td logout`.
     (cd / && as_gateway "$home/bin/magrathea-gateway" init "${flags[@]}" --credentials "$home/gateway/credentials.json" >>"$home/log/gateway.log" 2>&1) ||
         die "the gateway could not be set up" "$(tail -n 5 "$home/log/gateway.log")"
+    if [[ -n $running ]]; then
+        store_credentials
+        return
+    fi
     (cd / && daemon magrathea-gateway "$home/log/gateway.log" \
         setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all --no-new-privs \
         env HOME="$home/gateway" "$home/bin/magrathea-gateway" serve "${flags[@]}")
@@ -145,6 +147,13 @@ store_credentials() {
         [[ -d ${folder%/*} ]] || install -d -o "$owner" -g "$(id -g "$owner")" -m 700 "${folder%/*}"
     fi
     install -d -o "$owner" -g "$(id -g "$owner")" -m 700 "$folder"
+    # Who has logged in to this gateway stays who they are.
+    local kept
+    kept=$(jq -r '.gateway' "$folder/credentials.json" 2>/dev/null || true)
+    if [[ $kept == "$(jq -r '.gateway' "$home/gateway/credentials.json")" ]] && TD_CONFIG_DIR=$folder "$home/bin/td" whoami --quiet >/dev/null 2>&1; then
+        export TD_CONFIG_DIR=$folder
+        return
+    fi
     if ! cmp -s "$home/gateway/credentials.json" "$folder/credentials.json"; then
         install -o "$owner" -g "$(id -g "$owner")" -m 600 "$home/gateway/credentials.json" "$folder/credentials.json"
     fi

@@ -20,7 +20,7 @@ home=$MAGRATHEA_HOME
 # shellcheck source=scripts/lib.sh
 . "$repo/scripts/lib.sh"
 
-test_packages=(openssl python3 shellcheck zstd)
+test_packages=(openssl python3 python3-venv rsync shellcheck zstd)
 
 in_repo() { (cd "$repo" && "$@"); }
 

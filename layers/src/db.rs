@@ -15,7 +15,8 @@ use crate::{InstanceInput, LayerError, image, resource};
 
 /// The secret that holds the database password. The gateway makes it, out of letters and digits alone.
 pub const PASSWORD: &str = "DB_PASSWORD";
-/// The secret that holds the password before it, for as long as a release that knows no other may run.
+/// The secret that holds the password before it, for as long as a release that knows no other may run; the same one
+/// otherwise. The account takes both, so that no plan differs for a rotation, and none that is laid again breaks one.
 pub const OLD_PASSWORD: &str = "DB_PASSWORD_OLD";
 /// The name under which an instance's replicas find its memcached.
 pub const MEMCACHED_HOST: &str = "memcached";
@@ -37,16 +38,6 @@ pub fn plan_db(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
         resources.push(resource(Layer::Db, "memcached", Spec::Service(Box::new(memcached(input, memory)?))));
     }
     Ok(resources)
-}
-
-/// The account with its present password alone; none when it has no other.
-pub fn retire_password(spec: &DatabaseSpec) -> Option<DatabaseSpec> {
-    let mark = format!("${{secret:{OLD_PASSWORD}}}");
-    if !spec.ensure.0.contains(&mark) {
-        return None;
-    }
-    let lines: String = spec.ensure.0.lines().filter(|line| !line.contains(&mark)).flat_map(|l| [l, "\n"]).collect();
-    Some(DatabaseSpec { ensure: SecretText(lines), ..spec.clone() })
 }
 
 fn memcached(input: &InstanceInput<'_>, memory: ByteSize) -> Result<ServiceSpec, LayerError> {

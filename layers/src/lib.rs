@@ -22,7 +22,7 @@ use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, 
 use magrathea_core::plan::{Resource, Spec};
 
 pub use app::replica_port;
-pub use db::{MEMCACHED_PORT, OLD_PASSWORD, PASSWORD, retire_password};
+pub use db::{MEMCACHED_PORT, OLD_PASSWORD, PASSWORD};
 pub use routing::{BASIC_AUTH_SECRET, basic_auth_hash, default_host, refresh_lists};
 
 /// Everything that rendering an instance needs to know.

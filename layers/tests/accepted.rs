@@ -184,7 +184,8 @@ fn apache_and_php_accept_their_files() {
 fn mariadb_runs_the_statements_twice() {
     let rendered = texts(&Case::full().plan().unwrap());
     let config = texts(&Case::full().cluster_plan())["/etc/magrathea/mariadb.cnf"].replace("172.18.0.1", "127.0.0.1");
-    let ensure = rendered["ensure.sql"].replace("${secret:DB_PASSWORD}", "Pw0");
+    let ensure =
+        rendered["ensure.sql"].replace("${secret:DB_PASSWORD}", "Pw0").replace("${secret:DB_PASSWORD_OLD}", "Pw1");
     let files = BTreeMap::from([
         ("/etc/magrathea/mariadb.cnf", config),
         ("/tmp/ensure.sql", ensure),

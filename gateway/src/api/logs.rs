@@ -175,6 +175,7 @@ mod tests {
             name: "stranger",
             kind: TokenKind::Token,
             limits: Some(&[elsewhere]),
+            key: None,
             days: None,
         };
         insert_token(&gateway.inner.state.db.conn().await.unwrap(), &row).await.unwrap();

@@ -66,6 +66,7 @@ async fn make_admin_token(db: &Db) -> anyhow::Result<String> {
         name: "init",
         kind: TokenKind::Token,
         limits: None,
+        key: None,
         days: None,
     };
     insert_token(&tx, &row).await?;

@@ -56,6 +56,11 @@ pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App
     row.as_ref().map(app).transpose()
 }
 
+pub async fn load_owner(client: &impl Client, id: AppId) -> Result<Option<OrganisationId>, DbError> {
+    let row = client.query_opt("SELECT organisation FROM apps WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
+    row.map(|row| Ok(OrganisationId(row.try_get(0)?))).transpose()
+}
+
 pub async fn load_name(client: &impl Client, id: AppId) -> Result<Option<String>, DbError> {
     let row = client.query_opt("SELECT name FROM apps WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
     row.map(|row| Ok(row.try_get(0)?)).transpose()

@@ -45,8 +45,11 @@ pub async fn list_keys(client: &impl Client, person: PersonId) -> Result<Vec<Key
     client.query(sql, &[&person.0]).await?.iter().map(key).collect()
 }
 
-pub async fn delete_key(client: &impl Client, person: PersonId, id: Uuid) -> Result<bool, DbError> {
-    Ok(client.execute("DELETE FROM ssh_keys WHERE person = $1 AND id = $2", &[&person.0, &id]).await? > 0)
+/// With the sessions that it began; tells how many those were.
+pub async fn delete_key(client: &impl Client, person: PersonId, id: Uuid) -> Result<u64, DbError> {
+    let sessions = client.execute("DELETE FROM tokens WHERE person = $1 AND ssh_key = $2", &[&person.0, &id]).await?;
+    client.execute("DELETE FROM ssh_keys WHERE person = $1 AND id = $2", &[&person.0, &id]).await?;
+    Ok(sessions)
 }
 
 /// The first of some keys that somebody has.

@@ -98,6 +98,7 @@ pub async fn remove_person(client: &impl Client, id: PersonId) -> Result<Had, Db
     let keys = client.execute("DELETE FROM ssh_keys WHERE person = $1", &[&id.0]).await?;
     let tokens = client.execute("DELETE FROM tokens WHERE person = $1 AND kind = 'token'", &[&id.0]).await?;
     let sessions = client.execute("DELETE FROM tokens WHERE person = $1", &[&id.0]).await?;
+    client.execute("DELETE FROM invitations WHERE invited_by = $1 AND used IS NULL", &[&id.0]).await?;
     client.execute("DELETE FROM grants WHERE person = $1", &[&id.0]).await?;
     client.execute("DELETE FROM team_members WHERE person = $1", &[&id.0]).await?;
     client.execute("UPDATE people SET removed = now() WHERE id = $1 AND removed IS NULL", &[&id.0]).await?;

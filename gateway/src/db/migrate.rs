@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "1000_releases",
     "2000_people",
     "2010_config_history",
+    "2020_sessions",
     "2200_runs",
     "2300_logs",
 };

@@ -188,6 +188,18 @@ pub async fn reload_actor(client: &impl Client, old: &Actor) -> Result<Option<Ac
     Ok(fresh.map(|actor| Actor { address: old.address, ..actor }))
 }
 
+/// What a person may now; none when they are gone.
+pub async fn load_access(client: &impl Client, person: PersonId) -> Result<Option<Access>, DbError> {
+    let sql = concat!(
+        "SELECT p.id, p.name, p.organisation, ",
+        grants_of!("p"),
+        " FROM people p JOIN organisations o ON o.id = p.organisation
+         WHERE p.id = $1 AND p.removed IS NULL AND o.removed IS NULL"
+    );
+    let row = client.query_opt(sql, &[&person.0]).await?;
+    row.map(|row| Ok(actor(&row, Credential::Local, None)?.access.as_ref().clone())).transpose()
+}
+
 /// Rises with every change of who may do what.
 pub async fn load_access_version(client: &impl Client) -> Result<i64, DbError> {
     Ok(client.query_one("SELECT version FROM access_state", &[]).await?.try_get(0)?)

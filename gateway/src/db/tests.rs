@@ -70,6 +70,7 @@ async fn a_token_tells_whose_it_is_until_it_expires() {
         name: "laptop",
         kind: tokens::TokenKind::Token,
         limits: None,
+        key: None,
         days: None,
     };
     let id = tokens::insert_token(&conn, &new).await.unwrap();

@@ -1,7 +1,7 @@
 //! Tokens of people: those that they make for programs, and the sessions that `td login` makes. Only hashes are kept.
 
 use magrathea_core::api::TokenInfo;
-use magrathea_core::names::{PersonId, TokenId};
+use magrathea_core::names::{KeyId, PersonId, TokenId};
 use magrathea_core::people::Grant;
 use uuid::Uuid;
 
@@ -35,6 +35,8 @@ pub struct NewToken<'a> {
     pub kind: TokenKind,
     /// What it is limited to; whatever its person may when absent.
     pub limits: Option<&'a [Grant]>,
+    /// The key that began the session: it ends with it.
+    pub key: Option<KeyId>,
     /// Days until it expires; never when absent. A session's are counted from its last use.
     pub days: Option<i32>,
 }
@@ -46,9 +48,18 @@ pub async fn insert_token(client: &impl Client, new: &NewToken<'_>) -> Result<To
     let id = Uuid::now_v7();
     client
         .execute(
-            "INSERT INTO tokens (id, hash, person, label, kind, limits, expires)
-             VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7))",
-            &[&id, &new.hash.as_slice(), &new.person.0, &new.name, &new.kind.as_str(), &limits, &days],
+            "INSERT INTO tokens (id, hash, person, label, kind, limits, expires, ssh_key)
+             VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8)",
+            &[
+                &id,
+                &new.hash.as_slice(),
+                &new.person.0,
+                &new.name,
+                &new.kind.as_str(),
+                &limits,
+                &days,
+                &new.key.map(|key| key.0),
+            ],
         )
         .await?;
     Ok(TokenId(id))

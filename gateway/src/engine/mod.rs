@@ -38,7 +38,7 @@ pub use preview::preview;
 pub use redeploy::redeploy;
 pub use runtime::Engine;
 pub use secrets::rotate_password;
-pub use submit::{into_api, submit, submit_tar};
+pub use submit::{into_api, locked, submit, submit_tar};
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
 
 use crate::state::State;

@@ -40,9 +40,9 @@ pub async fn load_secrets(
     let mut values = config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?;
     if sections.db.mysql.is_some() {
         let password = instances::ensure_secret(&conn, &state.seal, instance.id, PASSWORD, make_password).await?;
-        values.insert(PASSWORD.to_owned(), password);
         let old = instances::load_secret(&conn, &state.seal, instance.id, OLD_PASSWORD).await?;
-        values.extend(old.map(|old| (OLD_PASSWORD.to_owned(), old)));
+        values.insert(OLD_PASSWORD.to_owned(), old.unwrap_or_else(|| password.clone()));
+        values.insert(PASSWORD.to_owned(), password);
     }
     // A missing one is told by the layer, which knows the manifest's key.
     if let Some(name) = &sections.access.basic_auth
@@ -81,7 +81,7 @@ pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Se
     let mut names: Vec<String> =
         config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?.into_keys().collect();
     if sections.db.mysql.is_some() {
-        names.push(PASSWORD.to_owned());
+        names.extend([PASSWORD, OLD_PASSWORD].map(str::to_owned));
     }
     let mut secrets = Secrets::default();
     let has_certificate = match &sections.routing.tls {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use magrathea_core::api::{ChangeConfig, ConfigChanged, ConfigEntry, DeployInfo};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
+use magrathea_core::plan::Spec;
 
 use super::access::{Reach, find_app, require};
 use crate::actor::Actor;
@@ -14,7 +15,7 @@ use crate::db::apps::App;
 use crate::db::config_values::{self, ValueKey};
 use crate::db::instances::{self, Instance};
 use crate::db::timeline::{self, NewEntry};
-use crate::db::{Client, Db, releases};
+use crate::db::{Client, Db, deploys, plans, releases};
 use crate::engine;
 use crate::seal::Seal;
 use crate::state::State;
@@ -230,15 +231,37 @@ pub async fn rotate_password(
         return Err(ApiError::new(Code::PlanInvalid, format!("{name} ({label}) serves nothing with a database"))
             .with_hint("`db: {mysql: {}}` in magrathea.yml gives it one"));
     }
-    let mut deploys = Vec::new();
+    let mut begun = Vec::new();
     for instance in with_database {
+        // A deploy under way runs on the password that it began with.
+        let hold = state.engine.hold(instance.id).await;
+        let running = deploys::find_running(&conn, instance.id).await?;
+        if running.is_some() {
+            return Err(engine::locked(&running));
+        }
+        check_takes_two(&conn, &instance).await?;
         let tx = conn.transaction().await?;
         engine::rotate_password(&tx, &state.seal, instance.id).await?;
         append(&tx, actor, &app, Some(label), "db.rotated", "the database's password is being replaced").await?;
         tx.commit().await?;
-        deploys.push(engine::redeploy(state, actor, instance, "the database's password is replaced", WAIT).await?);
+        drop(hold);
+        begun.push(engine::redeploy(state, actor, instance, "the database's password is replaced", WAIT).await?);
     }
-    Ok(deploys)
+    Ok(begun)
+}
+
+/// Accounts that were laid by an earlier version take one password alone.
+async fn check_takes_two(client: &impl Client, instance: &Instance) -> Result<(), ApiError> {
+    let plan = plans::load_serving_plan(client, instance.id).await?;
+    let takes_two = plan.iter().flat_map(|plan| &plan.resources).any(|resource| match &resource.spec {
+        Spec::Database(spec) => spec.ensure.names().contains(&magrathea_layers::OLD_PASSWORD),
+        _ => false,
+    });
+    if takes_two {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::PlanInvalid, "its database account was made by an earlier version")
+        .with_hint("deploy it once more, then rotate: td app deploy"))
 }
 
 async fn append(

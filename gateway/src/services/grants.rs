@@ -197,7 +197,7 @@ impl Administrators {
     pub async fn check(&self, client: &impl Client) -> Result<(), ApiError> {
         let last = |what: &str| {
             ApiError::new(Code::LastAdministrator, format!("{what} would have no administrator left"))
-                .with_hint("make somebody else administrator first: td grant add administrator PERSON")
+                .with_hint("make somebody else administrator there first: td grant add administrator PERSON with --org or --platform")
         };
         if self.platform > 0 && grants::count_administrators(client, None).await? == 0 {
             return Err(last("the platform"));

@@ -154,12 +154,13 @@ pub async fn remove_key(state: &State, actor: &Actor, person: &str, key: Uuid) -
     let known = known.ok_or_else(|| {
         ApiError::new(Code::KeyNotFound, format!("{} has no such key", person.name)).with_hint("td key list lists them")
     })?;
-    keys::delete_key(&tx, person.id, known.id).await?;
+    let sessions = keys::delete_key(&tx, person.id, known.id).await?;
     let message = format!("the key {} ({}) of {} was removed", known.name, known.fingerprint, person.name);
     append(&tx, actor, "key.removed", Some(person.organisation), &message).await?;
     tx.commit().await?;
     drop(conn);
-    Ok(Ended { doors: state.doors.look(state).await?, keys: 1, ..Ended::default() })
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    Ok(Ended { doors: state.doors.look(state).await?, keys: 1, sessions, ..Ended::default() })
 }
 
 /// Stores a key; says whose fault it is when somebody has it.

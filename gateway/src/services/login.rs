@@ -2,17 +2,18 @@
 
 use aws_lc_rs::rand;
 use magrathea_core::api::{AskChallenge, Challenge, Join, LoggedIn, Login, login_message};
+use magrathea_core::people::{Place, Scope, Verb};
 use sha2::{Digest, Sha256};
 
 use super::keys::{self as ssh_keys, PublicKey};
 use super::lists::{self, DoorName};
 use super::members::append;
-use crate::actor::Actor;
+use crate::actor::{Actor, Credential};
 use crate::api::error::{ApiError, Code};
 use crate::api::token;
 use crate::db::members::{self, Person};
 use crate::db::tokens::{NewToken, TokenKind, insert_token};
-use crate::db::{Client, grants, keys, organisations, people};
+use crate::db::{Client, apps, grants, keys, organisations, people};
 use crate::state::State;
 
 /// For how long a challenge is good, in seconds.
@@ -97,9 +98,13 @@ pub async fn join(state: &State, body: &Join, from: std::net::IpAddr) -> Result<
         }
         error.into()
     })?;
-    let person = Person { id, name: invitation.name, organisation: invitation.organisation };
+    let person = Person { id, name: invitation.name.clone(), organisation: invitation.organisation };
     // A signature tells no comment; where the key was first used is the next best name.
     ssh_keys::insert(&tx, &person, &key, Some(&body.login.name)).await?;
+    if !still_stands(&tx, &invitation).await? {
+        return Err(ApiError::new(Code::InvitationInvalid, "whoever invited you may no longer do so")
+            .with_hint("ask for another invitation"));
+    }
     for grant in &invitation.grants {
         grants::insert_grant(&tx, grants::Subject::Person(id), grant).await?;
     }
@@ -109,6 +114,28 @@ pub async fn join(state: &State, body: &Join, from: std::net::IpAddr) -> Result<
     let organisation = organisations::load_name(&tx, person.organisation).await?.unwrap_or_default();
     tx.commit().await?;
     Ok(LoggedIn { token: session, person: person.name, organisation })
+}
+
+/// Whether the one who invited could still give what the invitation gives.
+async fn still_stands(client: &impl Client, invitation: &members::Invitation) -> Result<bool, ApiError> {
+    let Some(access) = people::load_access(client, invitation.invited_by).await? else { return Ok(false) };
+    if !access.may(Verb::Administer, Place::Organisation(invitation.organisation)) {
+        return Ok(false);
+    }
+    for grant in &invitation.grants {
+        let stands = match &grant.scope {
+            Scope::Platform => access.may(Verb::Administer, Place::Platform),
+            Scope::Organisation(id) => access.may(Verb::Administer, Place::Organisation(*id)),
+            Scope::App(app) | Scope::Label(app, _) => match apps::load_owner(client, *app).await? {
+                Some(organisation) => access.may(Verb::Administer, Place::App { organisation, app: *app }),
+                None => false,
+            },
+        };
+        if !stands {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn begin(client: &impl Client, actor: &Actor, name: &str, how: &str) -> Result<String, ApiError> {
@@ -121,6 +148,10 @@ async fn begin(client: &impl Client, actor: &Actor, name: &str, how: &str) -> Re
         name,
         kind: TokenKind::Session,
         limits: None,
+        key: match actor.credential {
+            Credential::Key(key) => Some(key),
+            _ => None,
+        },
         days: None,
     };
     insert_token(client, &new).await?;

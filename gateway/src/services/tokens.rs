@@ -46,6 +46,7 @@ pub async fn make_token(state: &State, actor: &Actor, body: &CreateToken) -> Res
         name,
         kind: TokenKind::Token,
         limits: (!limits.is_empty()).then_some(limits.as_slice()),
+        key: None,
         days: Some(body.days.into()),
     };
     let id = tokens::insert_token(&tx, &new).await?;

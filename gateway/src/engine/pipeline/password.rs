@@ -1,33 +1,30 @@
 //! The end of a rotated database password: once no release that knows the former one runs, the account forgets it.
 
 use magrathea_core::plan::{Plan, Spec};
-use magrathea_layers::{OLD_PASSWORD, retire_password};
+use magrathea_layers::{OLD_PASSWORD, PASSWORD};
 
 use super::Attempt;
-use crate::db::{DbError, instances, plans, releases};
-use crate::engine::apply::UNHEARD;
+use crate::db::instances;
+use crate::engine::apply::{Applier, UNHEARD};
 use crate::engine::failure::Failure;
 
 /// May be repeated: the secret goes last.
 pub async fn retire(attempt: &Attempt, plan: &Plan) -> Result<(), Failure> {
-    let mut resources = plan.resources.clone();
-    let mut account = None;
-    for resource in &mut resources {
-        let Spec::Database(spec) = &mut resource.spec else { continue };
-        if let Some(fresh) = retire_password(spec) {
-            *spec = fresh;
-            account = Some(resource.clone());
-        }
-    }
-    let Some(account) = account else { return Ok(()) };
-    attempt.applier.ensure(&account, UNHEARD).await?;
     let (state, id) = (&attempt.site.state, attempt.site.instance.id);
-    let mut conn = state.db.conn().await?;
-    let generation = plans::next_generation(&conn, id).await?;
-    let fresh = Plan::new(plan.subject.clone(), generation, Some(plan.hash()), resources);
-    let tx = conn.transaction().await.map_err(DbError::from)?;
-    plans::insert_plan(&tx, id, attempt.release, &fresh).await?;
-    releases::move_serving(&tx, id, attempt.release, generation).await?;
-    instances::delete_secret(&tx, id, OLD_PASSWORD).await?;
-    Ok(tx.commit().await.map_err(DbError::from)?)
+    let stored = async |key| instances::load_secret(&state.db.conn().await?, &state.seal, id, key).await;
+    let Some(old) = stored(OLD_PASSWORD).await? else { return Ok(()) };
+    let laid = &attempt.applier.secrets;
+    // A deploy that began before the rotation runs on the former password: the next one retires it.
+    if laid.get(OLD_PASSWORD) != Some(&old) || laid.get(PASSWORD) != stored(PASSWORD).await?.as_ref() {
+        return Ok(());
+    }
+    let mut secrets = laid.clone();
+    if let Some(password) = laid.get(PASSWORD) {
+        secrets.insert(OLD_PASSWORD.to_owned(), password.clone());
+    }
+    let applier = Applier { secrets, ..attempt.applier.clone() };
+    for account in plan.resources.iter().filter(|resource| matches!(resource.spec, Spec::Database(_))) {
+        applier.ensure(account, UNHEARD).await?;
+    }
+    Ok(instances::delete_secret(&state.db.conn().await?, id, OLD_PASSWORD).await?)
 }

@@ -22,6 +22,7 @@ async fn limited(forge: &Forge, grants: impl FnOnce(magrathea_core::names::AppId
         name: "limited",
         kind: TokenKind::Token,
         limits: Some(&limits),
+        key: None,
         days: None,
     };
     insert_token(&conn, &row).await.unwrap();

@@ -175,7 +175,7 @@ async fn values_change_with_a_release_of_their_own_and_no_request_is_lost() {
         echo getenv('GREETING'), ' ', getenv('OTHER') ?: 'none', ' ', $db->query('SELECT 42')->fetch_row()[0];";
     site.file("index.php", page).file(
         "magrathea.yml",
-        "secrets: [GREETING]\ndb: {mysql: {}}\nproxy: {kind: none}\nhooks: {release: [\"test $GREETING != broken\"]}\n",
+        "secrets: [GREETING]\ndb: {mysql: {}}\nproxy: {kind: none}\nhooks: {release: ['test \"$GREETING\" != broken']}\n",
     );
     site.td(&["app", "create"]).ok();
     let staged = site.td(&["config", "set", "GREETING=one", "--no-deploy"]).ok();

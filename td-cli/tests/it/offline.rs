@@ -112,6 +112,8 @@ fn the_guide_is_true() {
             let (kind, block) = block.split_once('\n').unwrap();
             let desk = Desk::new();
             match kind {
+                // A piece of another file.
+                "yaml" if block.starts_with("# clusters.yml") => {}
                 "yaml" => {
                     desk.file("index.php", "").file("WEB-INF/web.xml", "").file("web/index.php", "");
                     let ended = desk.file("magrathea.yml", block).td(&["app", "validate"]);
@@ -123,6 +125,8 @@ fn the_guide_is_true() {
                         // What follows `--` or a redirection is not td's.
                         let own = line.split(" < ").next().unwrap().split(" > ").next().unwrap();
                         let own = own.split(" -- ").next().unwrap();
+                        let quoted = |(n, part): (usize, &str)| if n % 2 == 1 { "x".into() } else { part.to_owned() };
+                        let own: String = own.split(['\'', '"']).enumerate().map(quoted).collect();
                         let words = own.split(' ').chain(["--help"]);
                         assert_eq!(desk.td(&words.collect::<Vec<_>>()).code, 0, "{line}");
                         checked += 1;

@@ -124,7 +124,8 @@ fn the_guide_is_true() {
                     for line in block.lines().filter_map(|line| line.strip_prefix("$ td ")) {
                         // What follows `--` or a redirection is not td's.
                         let own = line.split(" < ").next().unwrap().split(" > ").next().unwrap();
-                        let own = own.split(" -- ").next().unwrap();
+                        let own = own.split(" -- ").next().unwrap().split(" # ").next().unwrap().trim();
+                        let own = own.split(" | ").next().unwrap();
                         let quoted = |(n, part): (usize, &str)| if n % 2 == 1 { "x".into() } else { part.to_owned() };
                         let own: String = own.split(['\'', '"']).enumerate().map(quoted).collect();
                         let words = own.split(' ').chain(["--help"]);

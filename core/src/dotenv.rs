@@ -1,4 +1,4 @@
-//! The `.env` form of values: `KEY="value"`, one a line. What [`print`] writes, [`parse`] reads back to the same values;
+//! The `.env` form of values: `KEY="value"`, one a line. What [`print()`] writes, [`parse`] reads back to the same values;
 //! nothing is ever expanded.
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use crate::{settings, sign};
 
 #[derive(Debug, clap::Args)]
 pub struct LoginArguments {
-    /// The gateway's address, as in https://gateway.example:7443; else the one in the credentials
+    /// The gateway's address, as in `https://gateway.example:7443`; else the one in the credentials
     url: Option<String>,
     #[command(flatten)]
     how: How,

@@ -266,6 +266,14 @@ impl Door {
         self.revoked.clone()
     }
 
+    /// Keeps the door open until it must be shut, and tells why: the right is gone, or the gateway is about to end.
+    pub async fn over(self) -> &'static str {
+        tokio::select! {
+            () = self.state.shutdown.cancelled() => "the gateway is about to end",
+            () = self.revoked.cancelled() => self.reason(),
+        }
+    }
+
     /// What to tell the person.
     pub fn reason(&self) -> &'static str {
         "access was taken away"

@@ -49,7 +49,7 @@ pub async fn create(
     actor: Actor,
     Json(body): Json<CreateApp>,
 ) -> Result<(StatusCode, axum::Json<AppInfo>), ApiError> {
-    let name: AppName = body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let name: AppName = body.name.parse()?;
     let organisation = match &body.organisation {
         Some(name) => find_organisation(&state.db.conn().await?, &actor, name).await?.id,
         None => actor.organisation,

@@ -10,7 +10,7 @@ use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use serde::Deserialize;
 
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
 use crate::db::config_values;
@@ -46,11 +46,7 @@ pub async fn set(
     Path((name, key)): Path<(AppName, String)>,
     Json(body): Json<SetConfig>,
 ) -> Result<axum::Json<ConfigEntry>, ApiError> {
-    let label: Option<LabelName> = body
-        .label
-        .map(|label| label.parse())
-        .transpose()
-        .map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let label: Option<LabelName> = body.label.map(|label| label.parse()).transpose()?;
     let name = ValueName { app: &name, label: label.as_ref(), key: &key };
     Ok(axum::Json(set_value(&state.db, &state.seal, &actor, name, &body.value).await?))
 }

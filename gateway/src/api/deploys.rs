@@ -145,15 +145,7 @@ pub async fn events(
         detail: "",
     };
     let door = state.doors.open(&state, new).await?;
-    let (shutdown, revoked) = (state.shutdown.clone(), door.revocation());
-    let over = async move {
-        let _open = door;
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = revoked.cancelled() => {}
-        }
-    };
-    let events = engine::follow(Arc::clone(&state), id, after).take_until(Box::pin(over));
+    let events = engine::follow(Arc::clone(&state), id, after).take_until(Box::pin(door.over()));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(lines(events))).into_response())
 }

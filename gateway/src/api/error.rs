@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use magrathea_core::diagnostics::Diagnostics;
+use magrathea_core::names::NameError;
 
 use crate::db::DbError;
 
@@ -154,6 +155,12 @@ impl From<anyhow::Error> for ApiError {
             Ok(error) => error,
             Err(error) => error.downcast::<DbError>().map_or_else(ApiError::internal, ApiError::from),
         }
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(error: NameError) -> Self {
+        ApiError::new(Code::NameInvalid, error.to_string())
     }
 }
 

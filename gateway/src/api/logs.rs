@@ -19,10 +19,9 @@ use tokio::sync::mpsc;
 use super::error::{ApiError, Code};
 use super::extract::{Path, Query};
 use crate::actor::Actor;
-use crate::db::instances;
 use crate::doors::{DoorKind, NewDoor};
 use crate::logs::{self, LogRequest, Piece};
-use crate::services::access::{Reach, find_app, no_instance};
+use crate::services::access::{Reach, find_app, instance_of};
 use crate::state::State;
 
 /// Most lines that may be asked for from the end.
@@ -96,10 +95,8 @@ pub async fn read(
     let conn = state.db.conn().await?;
     let app = find_app(&conn, &actor, &name, Verb::Look, Reach::Label(&label)).await?;
     let request = query.parse(Timestamp::now())?;
-    let instances = instances::list_app_instances(&conn, app.id).await?;
+    let instance = instance_of(&conn, &app, &label).await?;
     drop(conn);
-    let instance = instances.into_iter().find(|instance| instance.label == label);
-    let instance = instance.ok_or_else(|| no_instance(&name, &label))?;
     if state.doors.count(DoorKind::Logs) >= MOST_READERS {
         return Err(ApiError::new(Code::TooManyAttempts, "too many logs are being read; try again soon"));
     }
@@ -113,16 +110,8 @@ pub async fn read(
     };
     let door = state.doors.open(&state, new).await?;
     let pieces = logs::open(&state, instance, request).await?;
-    let (shutdown, revoked, reason) = (state.shutdown.clone(), door.revocation(), door.reason());
-    let over = async move {
-        let _open = door;
-        tokio::select! {
-            () = shutdown.cancelled() => "the gateway is about to end",
-            () = revoked.cancelled() => reason,
-        }
-    };
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((headers, Body::from_stream(body(pieces, over))).into_response())
+    Ok((headers, Body::from_stream(body(pieces, door.over()))).into_response())
 }
 
 /// The lines until they end, or until it is over for another reason, which is told.

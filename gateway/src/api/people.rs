@@ -75,8 +75,7 @@ pub async fn create(
     actor: Actor,
     Json(body): Json<CreateOrganisation>,
 ) -> Result<(StatusCode, axum::Json<OrganisationInfo>), ApiError> {
-    let name: OrganisationName =
-        body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let name: OrganisationName = body.name.parse()?;
     Ok((StatusCode::CREATED, axum::Json(create_organisation(&state, &actor, &name).await?)))
 }
 

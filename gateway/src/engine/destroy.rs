@@ -16,16 +16,12 @@ use crate::api::error::ApiError;
 use crate::db::apps::App;
 use crate::db::instances::Instance;
 use crate::db::{DbError, apps, deploys, instances, plans, releases, timeline};
-use crate::services::access::no_instance;
+use crate::services::access::instances_of;
 use crate::state::State;
 
 /// Takes an app's label away, on every cluster it lives on, with its data.
 pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, label: &LabelName) -> Result<(), ApiError> {
-    let mut of_label = instances::list_app_instances(&state.db.conn().await?, app.id).await?;
-    of_label.retain(|instance| instance.label == *label);
-    if of_label.is_empty() {
-        return Err(no_instance(&app.name, label));
-    }
+    let of_label = instances_of(&state.db.conn().await?, app, label).await?;
     for instance in of_label {
         destroy(state, actor, instance).await?;
     }

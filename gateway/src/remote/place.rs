@@ -18,7 +18,7 @@ use crate::db::{Client, apps, instances, plans, releases};
 use crate::doors::{DoorKind, NewDoor};
 use crate::engine::{Site, load_secrets_of, nodes_of};
 use crate::hub::{CallError, NodeRef, StreamHandle};
-use crate::services::access::{Reach, find_app, no_instance};
+use crate::services::access::{Reach, find_app, instances_of};
 use crate::state::State;
 
 /// What serves at an instance.
@@ -35,12 +35,7 @@ impl Place {
     pub async fn find(state: &Arc<State>, actor: &Actor, name: &AppName, label: &LabelName) -> Result<Self, ApiError> {
         let conn = state.db.conn().await?;
         let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
-        let mut of_label = instances::list_app_instances(&conn, app.id).await?;
-        of_label.retain(|instance| instance.label == *label);
-        if of_label.is_empty() {
-            return Err(no_instance(name, label));
-        }
-        for instance in of_label {
+        for instance in instances_of(&conn, &app, label).await? {
             if let Some(place) = Place::load(state, &conn, &app, instance).await? {
                 return Ok(place);
             }

@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::Client;
 use crate::db::apps::{self, App};
+use crate::db::instances::{self, Instance};
 
 /// How much of an app an act is about.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,19 @@ pub fn require(actor: &Actor, app: &App, verb: Verb, reach: Reach<'_>) -> Result
 /// Refuses what is not the actor's to do at a place that they may see.
 pub fn require_at(actor: &Actor, verb: Verb, at: Place<'_>, what: &str) -> Result<(), ApiError> {
     if actor.may(verb, at) { Ok(()) } else { Err(forbidden(actor, verb, what)) }
+}
+
+/// The instances of an app's label, one on each cluster that it lives on; at least one.
+pub async fn instances_of(client: &impl Client, app: &App, label: &LabelName) -> Result<Vec<Instance>, ApiError> {
+    let mut of_label = instances::list_app_instances(client, app.id).await?;
+    of_label.retain(|instance| instance.label == *label);
+    if of_label.is_empty() { Err(no_instance(&app.name, label)) } else { Ok(of_label) }
+}
+
+/// The first of them, where one is enough.
+pub async fn instance_of(client: &impl Client, app: &App, label: &LabelName) -> Result<Instance, ApiError> {
+    let of_label = instances_of(client, app, label).await?;
+    of_label.into_iter().next().ok_or_else(|| no_instance(&app.name, label))
 }
 
 /// The error that there is no such app, or none for this person.

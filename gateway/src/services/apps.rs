@@ -1,14 +1,14 @@
 //! Apps.
 
-use magrathea_core::names::{AppName, OrganisationId};
+use magrathea_core::names::{AppName, LabelName, OrganisationId};
 use magrathea_core::people::{Place, Verb};
 
 use super::access::{no_app, require_at, sees};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::Db;
 use crate::db::apps::{self, App};
 use crate::db::timeline::{self, NewEntry};
+use crate::db::{Client, Db};
 
 /// Refuses those who may not make apps for an organisation.
 pub fn check_may_create(actor: &Actor, organisation: OrganisationId) -> Result<(), ApiError> {
@@ -28,9 +28,7 @@ pub async fn create_app(db: &Db, actor: &Actor, organisation: OrganisationId, na
         Err(error) => return Err(error.into()),
     };
     let message = format!("app {name} was created");
-    let (actor, app_name) = (Some(actor), Some(name.as_str()));
-    let entry = NewEntry { actor, action: "app.created", app: app_name, message: &message, ..NewEntry::default() };
-    timeline::append(&tx, entry).await?;
+    tell(&tx, actor, (name, None), "app.created", &message).await?;
     tx.commit().await?;
     Ok(app)
 }
@@ -44,4 +42,23 @@ pub async fn ensure_app(db: &Db, actor: &Actor, name: &AppName) -> Result<App, A
         }
         other => other,
     }
+}
+
+/// Appends a line about an app, or one of its labels.
+pub async fn tell(
+    client: &impl Client,
+    actor: &Actor,
+    (app, label): (&AppName, Option<&LabelName>),
+    action: &str,
+    message: &str,
+) -> Result<(), ApiError> {
+    let entry = NewEntry {
+        actor: Some(actor),
+        action,
+        app: Some(app.as_str()),
+        label: label.map(LabelName::as_str),
+        message,
+        ..NewEntry::default()
+    };
+    Ok(timeline::append(client, entry).await?)
 }

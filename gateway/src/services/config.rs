@@ -8,13 +8,13 @@ use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::Spec;
 
-use super::access::{Reach, find_app, require};
+use super::access::{Reach, find_app, instances_of, require};
+use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::App;
 use crate::db::config_values::{self, ValueKey};
 use crate::db::instances::{self, Instance};
-use crate::db::timeline::{self, NewEntry};
 use crate::db::{Client, Db, deploys, plans, releases};
 use crate::engine;
 use crate::seal::Seal;
@@ -102,12 +102,7 @@ pub async fn change_values(
     name: &AppName,
     body: ChangeConfig,
 ) -> Result<ConfigChanged, ApiError> {
-    let label: Option<LabelName> = body
-        .label
-        .as_ref()
-        .map(|label| label.parse())
-        .transpose()
-        .map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let label: Option<LabelName> = body.label.as_ref().map(|label| label.parse()).transpose()?;
     for (key, value) in &body.values {
         check_key(key)?;
         check_value(key, value.as_deref().unwrap_or_default())?;
@@ -181,7 +176,7 @@ async fn apply(
             }
         };
         let message = format!("the value {key} was {done}");
-        append(client, actor, app, label, &format!("config.{done}"), &message).await?;
+        tell(client, actor, (&app.name, label), &format!("config.{done}"), &message).await?;
     }
     Ok(())
 }
@@ -197,7 +192,7 @@ pub async fn export_values(
     let conn = state.db.conn().await?;
     let app = find_app(&conn, actor, name, Verb::Operate, reach(label)).await?;
     let values = config_values::load_own_values(&conn, &state.seal, app.id, label).await?;
-    append(&conn, actor, &app, label, "config.exported", &format!("{} values were read", values.len())).await?;
+    tell(&conn, actor, (&app.name, label), "config.exported", &format!("{} values were read", values.len())).await?;
     Ok(values)
 }
 
@@ -211,13 +206,8 @@ pub async fn rotate_password(
 ) -> Result<Vec<DeployInfo>, ApiError> {
     let mut conn = state.db.conn().await?;
     let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
-    let mut of_label = instances::list_app_instances(&conn, app.id).await?;
-    of_label.retain(|instance| instance.label == *label);
-    if of_label.is_empty() {
-        return Err(super::access::no_instance(name, label));
-    }
     let mut with_database = Vec::new();
-    for instance in of_label {
+    for instance in instances_of(&conn, &app, label).await? {
         let serving = releases::load_serving(&conn, instance.id).await?;
         let resolved = match serving {
             Some(serving) => releases::load_resolved(&conn, instance.id, serving.release).await?,
@@ -242,7 +232,7 @@ pub async fn rotate_password(
         check_takes_two(&conn, &instance).await?;
         let tx = conn.transaction().await?;
         engine::rotate_password(&tx, &state.seal, instance.id).await?;
-        append(&tx, actor, &app, Some(label), "db.rotated", "the database's password is being replaced").await?;
+        tell(&tx, actor, (&app.name, Some(label)), "db.rotated", "the database's password is being replaced").await?;
         tx.commit().await?;
         drop(hold);
         begun.push(engine::redeploy(state, actor, instance, "the database's password is replaced", WAIT).await?);
@@ -262,23 +252,4 @@ async fn check_takes_two(client: &impl Client, instance: &Instance) -> Result<()
     }
     Err(ApiError::new(Code::PlanInvalid, "its database account was made by an earlier version")
         .with_hint("deploy it once more, then rotate: td app deploy"))
-}
-
-async fn append(
-    client: &impl Client,
-    actor: &Actor,
-    app: &App,
-    label: Option<&LabelName>,
-    action: &str,
-    message: &str,
-) -> Result<(), ApiError> {
-    let entry = NewEntry {
-        actor: Some(actor),
-        action,
-        app: Some(app.name.as_str()),
-        label: label.map(LabelName::as_str),
-        message,
-        ..NewEntry::default()
-    };
-    Ok(timeline::append(client, entry).await?)
 }

@@ -6,13 +6,13 @@ use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
 
-use super::access::{Reach, find_app, no_instance};
+use super::access::{Reach, find_app, instance_of};
+use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::Client;
 use crate::db::drains::{self, NewDrainRow, Sink};
-use crate::db::instances::{self, Instance};
-use crate::db::timeline::{self, NewEntry};
+use crate::db::instances::Instance;
 use crate::drains::Target;
 use crate::state::State;
 
@@ -57,7 +57,7 @@ pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) 
     let row =
         NewDrainRow { instance: instance.id, target: &shown, sink: &sink, layers: &layers, created_by: &actor.name };
     let info = drains::insert_drain(&tx, &state.seal, row).await?;
-    tell(&tx, actor, which, "drain.added", &format!("the log goes to {shown}, too")).await?;
+    tell(&tx, actor, (which.0, Some(which.1)), "drain.added", &format!("the log goes to {shown}, too")).await?;
     tx.commit().await?;
     Ok(info)
 }
@@ -68,30 +68,11 @@ pub async fn remove(state: &State, actor: &Actor, which: Which<'_>, id: Uuid) ->
     let instance = find(&tx, actor, which, Verb::Operate).await?;
     let gone = drains::delete_drain(&tx, instance.id, id).await?;
     let target = gone.ok_or_else(|| ApiError::new(Code::DrainNotFound, "the instance has no such drain"))?;
-    tell(&tx, actor, which, "drain.removed", &format!("the log no longer goes to {target}")).await?;
+    tell(&tx, actor, (which.0, Some(which.1)), "drain.removed", &format!("the log no longer goes to {target}")).await?;
     Ok(tx.commit().await?)
 }
 
 async fn find(client: &impl Client, actor: &Actor, (name, label): Which<'_>, verb: Verb) -> Result<Instance, ApiError> {
     let app = find_app(client, actor, name, verb, Reach::Label(label)).await?;
-    let instances = instances::list_app_instances(client, app.id).await?;
-    instances.into_iter().find(|instance| instance.label == *label).ok_or_else(|| no_instance(name, label))
-}
-
-async fn tell(
-    client: &impl Client,
-    actor: &Actor,
-    (app, label): Which<'_>,
-    action: &str,
-    message: &str,
-) -> Result<(), ApiError> {
-    let entry = NewEntry {
-        actor: Some(actor),
-        action,
-        app: Some(app.as_str()),
-        label: Some(label.as_str()),
-        message,
-        ..NewEntry::default()
-    };
-    Ok(timeline::append(client, entry).await?)
+    instance_of(client, &app, label).await
 }

@@ -44,12 +44,8 @@ pub async fn resolve_for(
             Ok((Scope::Organisation(organisation.id), Some(organisation.id)))
         }
         (None, Some(name), label) => {
-            let name: AppName = name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
-            let label: Option<LabelName> = label
-                .as_ref()
-                .map(|label| label.parse())
-                .transpose()
-                .map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+            let name: AppName = name.parse()?;
+            let label: Option<LabelName> = label.as_ref().map(|label| label.parse()).transpose()?;
             let reach = label.as_ref().map_or(Reach::Whole, Reach::Label);
             let app = find_app(client, actor, &name, verb, reach).await?;
             let scope = match label {

@@ -187,7 +187,7 @@ pub async fn set_list(
     body: &SetList,
     force: bool,
 ) -> Result<ListInfo, ApiError> {
-    let name: ListName = name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let name: ListName = name.parse()?;
     if state.clusters().access_lists.contains_key(name.as_str()) {
         return Err(ApiError::new(Code::NameTaken, format!("clusters.yml has a list {name}"))
             .with_hint("edit it there; it is read again at once"));

@@ -51,7 +51,7 @@ pub async fn invite(
     organisation: &str,
     body: &Invite,
 ) -> Result<MadeInvitation, ApiError> {
-    let name: PersonName = body.name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let name: PersonName = body.name.parse()?;
     if !(1..=30).contains(&body.days) {
         return Err(ApiError::new(Code::BodyInvalid, "an invitation is good for 1 to 30 days"));
     }

@@ -30,7 +30,7 @@ pub async fn list_teams(state: &State, actor: &Actor, organisation: &str) -> Res
 
 /// Makes a team.
 pub async fn create_team(state: &State, actor: &Actor, organisation: &str, name: &str) -> Result<TeamInfo, ApiError> {
-    let name: TeamName = name.parse().map_err(|error| ApiError::new(Code::NameInvalid, format!("{error}")))?;
+    let name: TeamName = name.parse()?;
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
     let organisation = administered(&tx, actor, organisation).await?;

@@ -145,8 +145,7 @@ impl World {
         self.test.state.shutdown.cancel();
         self.agent = None;
         self.test.state.tasks.close();
-        // A listener lets requests under way finish for ten seconds.
-        tokio::time::timeout(Duration::from_secs(15), self.test.state.tasks.wait()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), self.test.state.tasks.wait()).await.unwrap();
         self.held().hang = None;
         self.test.reopen();
         engine::start(&self.test.state);

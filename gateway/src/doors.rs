@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use magrathea_core::names::{AppId, LabelName, OrganisationId};
@@ -17,6 +17,7 @@ use crate::db::apps::App;
 use crate::db::people;
 use crate::db::timeline::{self, NewEntry};
 use crate::engine;
+use crate::lock::locked;
 use crate::services::lists::{self, DoorName};
 use crate::state::State;
 
@@ -222,7 +223,7 @@ impl Doors {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.open)
     }
 }
 

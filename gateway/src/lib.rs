@@ -14,6 +14,7 @@ mod files;
 pub mod git;
 pub mod hub;
 mod listen;
+mod lock;
 pub mod logs;
 pub mod pki;
 pub mod postgres;
@@ -22,5 +23,6 @@ pub mod seal;
 pub mod services;
 pub mod ssh;
 pub mod state;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tasks::Tasks;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -16,7 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::pki::{Identity, read_identity};
@@ -83,7 +83,7 @@ impl Listener {
     }
 
     /// Serves until `shutdown`; then accepts no more and returns. Connections drain as tasks of `tasks`.
-    pub async fn serve(self, router: Router, tasks: TaskTracker, shutdown: CancellationToken) {
+    pub async fn serve(self, router: Router, tasks: Tasks, shutdown: CancellationToken) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = async {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::tasks::Tasks;
 use magrathea_core::clusters::Clusters;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::doors::Doors;
@@ -36,7 +36,7 @@ pub struct State {
     /// Where SSH clients connect, and by what they know the gateway.
     pub ssh: ssh::Door,
     /// Every task of the gateway's; shutdown waits for them.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     /// Cancelled when the gateway is to end.
     pub shutdown: CancellationToken,
     /// What the engine knows beside the store; made with [`Engine::open`].

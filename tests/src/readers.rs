@@ -4,44 +4,66 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use crate::Lab;
 
 /// Readers under way.
-pub struct Readers(JoinSet<(u64, Duration)>);
+pub struct Readers(Vec<JoinHandle<Heard>>);
+
+/// What one reader heard.
+#[derive(Debug)]
+pub struct Heard {
+    pub lines: u64,
+    /// How late the latest of them came.
+    pub worst: Duration,
+    /// Why it did not come to the last line.
+    pub cut: Option<String>,
+}
 
 impl Readers {
-    /// Starts readers of what an app's only instance says from now on.
-    pub async fn start(lab: &Lab, app: &str, count: usize) -> Readers {
+    /// Starts readers of what an app's only instance says from now on, up to a line with this text and nothing else, or for
+    /// so long.
+    pub async fn start(lab: &Lab, app: &str, count: usize, until: &str, limit: Duration) -> Readers {
         let text = std::fs::read_to_string(lab.home.join("td/credentials.json")).unwrap();
         let credentials: Value = serde_json::from_str(&text).unwrap();
         let said = |name: &str| credentials[name].as_str().unwrap().to_owned();
         let ca = reqwest::Certificate::from_pem_bundle(said("ca").as_bytes()).unwrap();
         let (gateway, token) = (said("gateway"), said("token"));
         let url = format!("{gateway}/v1/apps/{app}/instances/default/logs?follow=true&last=0&layer=app");
-        let mut readers = JoinSet::new();
+        let last = format!("\"text\":\"{until}\"");
+        let mut readers = Vec::new();
         for _ in 0..count {
             // Each on a connection of its own, as td's are.
             let client = reqwest::Client::builder().tls_certs_only(ca.clone()).no_proxy().build().unwrap();
             let answer = client.get(&url).bearer_auth(&token).send().await.unwrap().error_for_status().unwrap();
-            readers.spawn(read(answer));
+            readers.push(tokio::spawn(read(answer, last.clone(), limit)));
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         Readers(readers)
     }
 
-    /// How many lines each has heard up to the last, and how late the latest came.
-    pub async fn finish(self, limit: Duration) -> (Vec<u64>, Duration) {
-        let heard = tokio::time::timeout(limit, self.0.join_all()).await.unwrap_or_default();
-        let worst = heard.iter().map(|(_, late)| *late).max().unwrap_or_default();
-        (heard.into_iter().map(|(count, _)| count).collect(), worst)
+    /// What each has heard.
+    pub async fn finish(self) -> Vec<Heard> {
+        let mut all = Vec::new();
+        for reader in self.0 {
+            all.push(reader.await.unwrap());
+        }
+        all
     }
 }
 
-async fn read(answer: reqwest::Response) -> (u64, Duration) {
-    let (mut pieces, mut rest, mut count, mut worst) = (answer.bytes_stream(), Vec::new(), 0, Duration::ZERO);
-    while let Some(Ok(piece)) = pieces.next().await {
+async fn read(answer: reqwest::Response, last: String, limit: Duration) -> Heard {
+    let (mut pieces, mut rest) = (answer.bytes_stream(), Vec::new());
+    let mut heard = Heard { lines: 0, worst: Duration::ZERO, cut: None };
+    let limit = tokio::time::Instant::now() + limit;
+    loop {
+        let piece = match tokio::time::timeout_at(limit, pieces.next()).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(error))) => return Heard { cut: Some(format!("{error:?}")), ..heard },
+            Ok(None) => return Heard { cut: Some("the stream ended".into()), ..heard },
+            Err(_) => return Heard { cut: Some("it took too long".into()), ..heard },
+        };
         rest.extend_from_slice(&piece);
         let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
         let lines: Vec<u8> = rest.drain(..=end).collect();
@@ -49,17 +71,21 @@ async fn read(answer: reqwest::Response) -> (u64, Duration) {
         for line in lines.split(|byte| *byte == b'\n') {
             let text = String::from_utf8_lossy(line);
             if text.contains("\"text\":\"talk ") {
-                count += 1;
+                heard.lines += 1;
                 // Every hundredth is enough to know how late they are.
-                if count % 100 == 1 {
-                    worst = worst.max(now.saturating_sub(time_of(&text)));
+                if heard.lines % 100 == 1 {
+                    heard.worst = heard.worst.max(now.saturating_sub(time_of(&text)));
                 }
-            } else if text.contains("\"text\":\"done\"") {
-                return (count, worst);
+            } else if text.contains(&last) {
+                return heard;
+            } else if text.contains("\"end\":") {
+                heard.cut = Some(text.into_owned());
             }
         }
+        if heard.cut.is_some() {
+            return heard;
+        }
     }
-    (count, worst)
 }
 
 /// A record's time since 1970.

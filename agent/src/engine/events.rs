@@ -37,10 +37,7 @@ impl Engine {
         let mut filters = self.own(&[]);
         filters.insert("type".into(), vec!["container".into()]);
         filters.insert("event".into(), ["start", "kill", "die"].map(str::to_owned).to_vec());
-        let now = jiff::Timestamp::now();
-        let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
-        let options = EventsOptions { since: Some(since), filters: Some(filters), ..EventsOptions::default() };
-        self.docker.events(Some(options)).filter_map(move |event| async move {
+        self.docker.events(Some(from_now(filters))).filter_map(move |event| async move {
             match event.doing(|| "listening to the engine".into()) {
                 Ok(message) => self.understand(message).map(Ok),
                 Err(error) => Some(Err(error)),
@@ -48,13 +45,15 @@ impl Engine {
         })
     }
 
-    /// Tells when a container of this installation, a job's too, came to be, ended or went.
+    /// Tells when a container of this installation, a job's too, began or went; everything from now on, though it is
+    /// listened to later.
     pub fn container_changes(&self) -> impl Stream<Item = Outcome<()>> + Send + '_ {
         let mut filters = self.own(&[]);
         filters.insert("type".into(), vec!["container".into()]);
         filters.insert("event".into(), ["start", "destroy"].map(str::to_owned).to_vec());
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
-        self.docker.events(Some(options)).map(|event| event.map(drop).doing(|| "listening to the engine".into()))
+        self.docker
+            .events(Some(from_now(filters)))
+            .map(|event| event.map(drop).doing(|| "listening to the engine".into()))
     }
 
     fn understand(&self, message: EventMessage) -> Option<ContainerEvent> {
@@ -78,4 +77,11 @@ impl Engine {
             happening,
         })
     }
+}
+
+/// The connection is made when the stream is first read: what happens until then is told as well.
+fn from_now(filters: HashMap<String, Vec<String>>) -> EventsOptions {
+    let now = jiff::Timestamp::now();
+    let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+    EventsOptions { since: Some(since), filters: Some(filters), ..EventsOptions::default() }
 }

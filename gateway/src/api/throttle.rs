@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::lock::locked;
 use tokio::time::Instant;
 
 /// Failures in a row before an address is slowed, and how many more it gets per second.
@@ -36,7 +37,7 @@ impl Throttle {
     /// Counts a failure; false when the address has had too many.
     pub fn fail(&self, address: IpAddr, now: Instant) -> bool {
         let address = address.to_canonical();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = locked(&self.buckets);
         if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&address) {
             buckets.retain(|_, bucket| bucket.at(now) < BURST / 2.0);
             if buckets.len() >= MAX_ADDRESSES {

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tasks::Tasks;
 use anyhow::{Context, bail};
 use magrathea_core::clusters::Clusters;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Store, prepare};
 use crate::config::{Listen, Serve};
@@ -77,7 +77,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     shutdown.cancel();
     tasks.close();
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-        tracing::warn!("tasks did not end in time; what they did not finish is finished at the next start");
+        tracing::warn!(left = tasks.left(), "tasks did not end in time; the next start finishes what they did not");
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ pub fn open_state(
         api_url: listen.api_url(),
         connect: listen.connect(),
         ssh: ssh::Door::open(&data.join("pki"), listen.ssh_reached())?,
-        tasks: TaskTracker::new(),
+        tasks: Tasks::default(),
         shutdown: CancellationToken::new(),
         doors: Doors::default(),
         door_lists: DoorLists::default(),

@@ -3,7 +3,7 @@
 //! gateway restarts in between.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
@@ -13,6 +13,7 @@ use magrathea_core::wire::Progress;
 use tokio::sync::{Notify, watch};
 
 use crate::db::{DbError, deploys};
+use crate::lock::locked;
 use crate::state::State;
 
 /// Log lines of one deploy that are kept; beyond it they are dropped, with a warning.
@@ -25,6 +26,8 @@ const TAIL: usize = 40;
 const PAGE: i64 = 500;
 /// How often a reader looks without being woken: another gateway may run the deploy.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a writer looks whether it is the last to know its deploy, once the gateway is to end.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// Numbers and writes the events of a deploy that this process runs.
 pub struct Recorder {
@@ -61,7 +64,7 @@ impl Recorder {
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 
     pub fn emit(&self, event: DeployEventKind) {
@@ -167,14 +170,12 @@ async fn write_events(recorder: Arc<Recorder>) {
     loop {
         let pending = std::mem::take(&mut recorder.inner().pending);
         if pending.is_empty() {
-            if Arc::strong_count(&recorder) == 1 || recorder.state.shutdown.is_cancelled() {
+            // Whoever still holds it may yet say something, and wait until that is written; also while the gateway ends.
+            if Arc::strong_count(&recorder) == 1 {
                 return;
             }
-            tokio::select! {
-                () = recorder.wake.notified() => {}
-                () = recorder.state.shutdown.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
+            let look = if recorder.state.shutdown.is_cancelled() { LAST_LOOK } else { LOOK };
+            let _ = tokio::time::timeout(look, recorder.wake.notified()).await;
             continue;
         }
         let written = async { deploys::insert_events(&recorder.state.db.conn().await?, recorder.id, &pending).await };

@@ -2,7 +2,7 @@
 //! `history/CLUSTER`. Off every deploy's way; a commit that cannot be made is logged and stops nothing.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use git2::build::TreeUpdateBuilder;
@@ -11,6 +11,7 @@ use magrathea_core::names::ClusterName;
 use magrathea_core::plan::Plan;
 
 use super::layout::rendered;
+use crate::lock::locked;
 use crate::state::State;
 
 /// Commits a plan under `folder`, in the background.
@@ -50,7 +51,7 @@ fn record(
     author: &str,
     message: &str,
 ) -> anyhow::Result<()> {
-    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = locked(turn);
     let repository = match Repository::open_bare(path) {
         Ok(repository) => repository,
         Err(_) => Repository::init_bare(path).with_context(|| format!("cannot make {}", path.display()))?,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use magrathea_core::names::{DeployId, InstanceId};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::hub::NodeRef;
+use crate::lock::locked;
 
 /// The engine's part of the gateway's state.
 pub struct Engine {
@@ -39,11 +40,6 @@ type Confirmed = HashMap<(String, String), String>;
 
 /// Proof that this process does nothing else to the instance.
 pub type Hold = OwnedMutexGuard<()>;
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Every critical section below leaves the map whole, so a poisoned lock still guards a good value.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Engine {
     /// Prepares the data folder and reads (or makes) the gateway's own id in it.

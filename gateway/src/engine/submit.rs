@@ -271,8 +271,16 @@ pub fn locked(holder: &Option<Deploy>) -> ApiError {
     ApiError::new(Code::Locked, message).with_hint("wait for it with --wait, or cancel it")
 }
 
-/// Waits for its turn if it must, then runs.
+/// Waits for its turn if it must, then runs. When the gateway is to end, the deploy is left wherever it is: the next process
+/// recovers it.
 pub async fn carry_out(job: Job, recorder: Arc<Recorder>, status: DeployStatus, wait: Duration) {
+    let (id, shutdown) = (job.deploy, job.site.state.shutdown.clone());
+    if shutdown.run_until_cancelled(carry(job, recorder, status, wait)).await.is_none() {
+        tracing::info!(deploy = %id, "left to be recovered");
+    }
+}
+
+async fn carry(job: Job, recorder: Arc<Recorder>, status: DeployStatus, wait: Duration) {
     if status == DeployStatus::Waiting
         && let Err(failure) = wait_for_turn(&job, &recorder, wait).await
     {
@@ -303,7 +311,6 @@ async fn wait_for_turn(job: &Job, recorder: &Recorder, wait: Duration) -> Result
     tokio::select! {
         result = turn => result,
         () = stop.cancelled() => Err(Failure::new("cancelled", "it was cancelled while it waited")),
-        () = state.shutdown.cancelled() => Err(Failure::new("interrupted", "the gateway ended while it waited")),
         () = lease.lost.cancelled() => Err(Failure::new("interrupted", "another gateway took it over")),
         () = tokio::time::sleep(wait) => {
             let holder = deploys::find_running(&state.db.conn().await?, job.site.instance.id).await?;

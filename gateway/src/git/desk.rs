@@ -99,9 +99,10 @@ async fn answer(state: &Arc<State>, stream: UnixStream) -> anyhow::Result<()> {
             biased;
             Some(line) = said.recv() => write(&mut output, &Answer::Say(line)).await,
             accepted = &mut deciding => break accepted,
-            // The hook has nothing more to say: this is its end.
+            // The hook has nothing more to say: this is its end, and nobody is told anything any more.
             _ = input.read(&mut rest) => {
                 push.gone.cancel();
+                said.close();
                 break deciding.await;
             }
             () = tokio::time::sleep(KEEPALIVE) => write(&mut output, &Answer::Say(String::new())).await,

@@ -24,7 +24,7 @@ mod update;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use magrathea_core::names::AppId;
@@ -34,6 +34,7 @@ pub use desk::start;
 pub use request::{GitRequest, LFS, RequestError, Service, parse_repository};
 pub use serve::{GitIo, Mode, Session, open, serve};
 
+use crate::lock::locked;
 use push::Push;
 use repository::Repository;
 
@@ -116,11 +117,6 @@ impl Git {
     fn push(&self, id: &str) -> Option<Arc<Push>> {
         locked(&self.pushes).get(id).cloned()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Every critical section leaves the map whole, so a poisoned lock still guards a good value.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A word for the shell.

@@ -1,6 +1,6 @@
 //! A push under way: what its decision must know, and how far it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::repository::{Repository, Turn};
 use crate::actor::Actor;
 use crate::db::apps::App;
+use crate::lock::locked;
 
 /// How far a push is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,12 +60,12 @@ impl Push {
 
     /// Keeps the repository's turn until the push is over: no other may be decided before its references have moved.
     pub fn keep(&self, turn: Turn) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        *locked(&self.turn) = Some(turn);
     }
 
     /// Lets the next push have its turn.
     pub fn release(&self) {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        locked(&self.turn).take();
     }
 
     /// Adds to what the timeline tells.
@@ -88,6 +89,6 @@ impl Push {
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, (Vec<String>, Option<String>)> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.notes)
     }
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::command::git;
+use crate::lock::locked;
 
 /// An app's repository. Nothing but git and [`super::inspect`] reads what is in it.
 pub struct Repository {
@@ -36,7 +37,7 @@ pub struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.holder) = None;
     }
 }
 
@@ -88,7 +89,7 @@ impl Repository {
 
     fn usage(&self) -> std::sync::MutexGuard<'_, Use> {
         // Two plain values: a poisoned lock still guards good ones.
-        self.use_.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.use_)
     }
 
     /// Begins a process's work.
@@ -110,14 +111,14 @@ impl Repository {
 
     /// Who decides now, as in `ada since 12:00:03`.
     pub fn holder(&self) -> Option<String> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.holder).clone()
     }
 
     /// Waits until no other push is being decided.
     pub async fn take_turn(&self, who: &str) -> Turn {
         let guard = Arc::clone(&self.turn).lock_owned().await;
         let since = jiff::Timestamp::now().strftime("%H:%M:%S UTC");
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{who} since {since}"));
+        *locked(&self.holder) = Some(format!("{who} since {since}"));
         Turn { holder: Arc::clone(&self.holder), _guard: guard }
     }
 

@@ -19,11 +19,12 @@ use super::command::git;
 use super::push::{Push, Stage};
 use super::repository::Repository;
 use super::request::{GitRequest, Service};
-use super::{desk, limits, locked};
+use super::{desk, limits};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::App;
 use crate::doors::{Door, DoorKind, NewDoor};
+use crate::lock::locked;
 use crate::services::access::{Reach, find_app};
 use crate::state::State;
 

@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use magrathea_core::names::{ClusterName, NodeName};
@@ -24,6 +24,7 @@ use self::session::Session;
 #[cfg(test)]
 pub(crate) use self::streams::StreamEnd;
 pub use self::streams::StreamHandle;
+use crate::lock::locked;
 
 /// How long a call waits for a lost node to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -218,7 +219,7 @@ impl Hub {
     }
 
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<NodeRef, Link>> {
-        self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner.nodes)
     }
 }
 

@@ -1,8 +1,9 @@
 //! One connection of one agent: calls go out, progress and results come back.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::lock::locked;
 use magrathea_core::wire::{Action, ActionError, GatewayFrame, Progress};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +99,7 @@ impl Session {
     }
 
     fn calls(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.calls)
     }
 }
 

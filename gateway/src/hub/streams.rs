@@ -2,7 +2,7 @@
 //! whoever does not read holds the other side up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::session::Session;
 use super::{CallError, Hub, NodeRef};
+use crate::lock::locked;
 
 /// Frames that wait in each direction.
 const QUEUE: usize = 8;
@@ -52,7 +53,7 @@ struct Waiting {
 
 impl Awaited {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

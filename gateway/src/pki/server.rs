@@ -2,7 +2,7 @@
 //! time for the next, so that a gateway may run for as long as it likes.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -10,6 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::leaf;
+use crate::lock::locked;
 
 const DAYS: i64 = 2 * 365;
 
@@ -33,7 +34,7 @@ impl Server {
 
     /// The certificate to show now.
     pub(super) fn at(&self, now: jiff::Timestamp) -> Arc<CertifiedKey> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(&self.current);
         if current.cert.first().is_none_or(|leaf| leaf::is_due(leaf, now)) {
             match issue(&self.issuer, &self.names, now) {
                 Ok(next) => {

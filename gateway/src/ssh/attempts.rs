@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::waiting::network_of;
+use crate::lock::locked;
 
 /// Failures in a row before an address is slowed, and how many more it gets per second.
 const BURST: f64 = 30.0;
@@ -48,7 +49,7 @@ impl Attempts {
             return None;
         }
         let network = network_of(address);
-        let mut by_network = self.by_network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_network = locked(&self.by_network);
         if by_network.len() >= MAX_ADDRESSES && !by_network.contains_key(&network) {
             by_network.retain(|_, tried| tried.left(now) < BURST / 2.0);
             if by_network.len() >= MAX_ADDRESSES {
@@ -69,7 +70,7 @@ impl Attempts {
 
     /// Whether an address has failed so often that its next failure is answered slowly.
     pub fn is_slowed(&self, address: IpAddr, now: Instant) -> bool {
-        let by_network = self.by_network.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_network = locked(&self.by_network);
         by_network.get(&network_of(address)).is_some_and(|tried| tried.left(now) < 1.0)
     }
 }

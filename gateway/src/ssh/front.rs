@@ -1,12 +1,13 @@
 //! What all SSH connections share: who waits, who guesses, and how many connections each person has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use magrathea_core::names::PersonId;
 
 use super::attempts::Attempts;
 use super::waiting::WaitingRoom;
+use crate::lock::locked;
 
 /// Connections of people who logged in: altogether, and of one person.
 const CONNECTIONS: usize = 2048;
@@ -28,7 +29,7 @@ pub struct Seat {
 impl Front {
     /// A seat for one more connection; none when the person, or everybody together, has too many.
     pub fn seat(&self, person: PersonId) -> Option<Seat> {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = locked(&self.seats);
         if seats.values().sum::<usize>() >= CONNECTIONS || seats.get(&person).is_some_and(|taken| *taken >= OF_ONE) {
             return None;
         }
@@ -39,7 +40,7 @@ impl Front {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = locked(&self.seats);
         if let Some(taken) = seats.get_mut(&self.person) {
             *taken -= 1;
             if *taken == 0 {

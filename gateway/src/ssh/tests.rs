@@ -247,13 +247,13 @@ mod token {
     use std::path::Path;
     use std::sync::Arc;
 
+    use crate::tasks::Tasks;
     use aws_lc_rs::digest::{SHA256, digest};
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
-    use tokio_util::task::TaskTracker;
 
     const KIND: &str = "sk-ssh-ed25519@openssh.com";
     const APPLICATION: &str = "ssh:";
@@ -271,7 +271,7 @@ mod token {
     }
 
     /// Listens at this path. The public key, as in `authorized_keys`.
-    pub fn agent(socket: &Path, tasks: &TaskTracker, counter: u32) -> String {
+    pub fn agent(socket: &Path, tasks: &Tasks, counter: u32) -> String {
         let pair = Arc::new(Ed25519KeyPair::generate().unwrap());
         let public = pair.public_key().as_ref();
         let blob = [string(KIND.as_bytes()), string(public), string(APPLICATION.as_bytes())].concat();

@@ -303,7 +303,7 @@ for ($step = 1; $step <= $end; $step++) {
     $left = $step * 20000 - intdiv(hrtime(true) - $began, 1000);
     if ($left > 0) { usleep($left); }
 }
-fwrite($out, \"done\\n\"); pclose($out); echo $n;";
+fwrite($out, \"done $rate\\n\"); pclose($out); echo $n;";
 
 /// What following costs, and whether all of it comes: one reader of much, and many readers of little.
 async fn logs(lab: &Lab) {
@@ -311,17 +311,22 @@ async fn logs(lab: &Lab) {
     site.file("magrathea.yml", "proxy: {kind: none}\n").file("index.php", TALKER);
     site.deploy().ok();
     for (readers, rate, seconds) in [(1, 20_000, 15), (200, 50, 10)] {
-        let following = Readers::start(lab, &site.name, readers).await;
+        let done = format!("done {rate}");
+        let following = Readers::start(lab, &site.name, readers, &done, Duration::from_secs(100)).await;
         let before = processor(lab);
         let began = Instant::now();
         let said =
             lab.client().get(site.url(&format!("/?rate={rate}&seconds={seconds}"))).timeout(Duration::from_secs(90));
         let said: u64 = said.send().await.unwrap().text().await.unwrap().trim().parse().unwrap();
-        let (heard, worst) = following.finish(Duration::from_secs(60)).await;
+        let heard = following.finish().await;
         let took = began.elapsed().as_secs_f64();
         let cores: Vec<f64> =
             processor(lab).iter().zip(&before).map(|(after, before)| (after - before) / took).collect();
-        let lost = heard.iter().map(|count| said.saturating_sub(*count)).sum::<u64>();
+        let lost = heard.iter().map(|heard| said.saturating_sub(heard.lines)).sum::<u64>();
+        let worst = heard.iter().map(|heard| heard.worst).max().unwrap_or_default();
+        for heard in heard.iter().filter(|heard| heard.cut.is_some()) {
+            eprintln!("a reader was cut: {heard:?}");
+        }
         row(
             &format!("log, {rate} lines/s, {readers} readers: cores of gateway + agent"),
             format!("{:.2}", cores.iter().sum::<f64>()),

@@ -90,15 +90,7 @@ impl Attempt {
     }
 }
 
-/// How a deploy went before its switch.
-enum Way {
-    Ready,
-    Failed(Failure),
-    /// Another gateway goes on with it, or this one ends and its next process does.
-    Left,
-}
-
-/// Carries a deploy out, to its recorded end.
+/// Carries a deploy out, to its recorded end; or leaves it, wherever it is, to another gateway that has taken it over.
 pub async fn run(job: Job, recorder: Arc<Recorder>) {
     let state = Arc::clone(&job.site.state);
     let (id, actor) = (job.deploy, job.actor.clone());
@@ -106,26 +98,25 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
     let stop = state.engine.stop_token(id);
     let mut attempt = Attempt::new(&job, &recorder);
     let hold = state.engine.hold(job.site.instance.id).await;
-    let way = tokio::select! {
-        biased;
-        () = lease.lost.cancelled() => Way::Left,
-        () = state.shutdown.cancelled() => Way::Left,
-        () = stop.cancelled() => Way::Failed(
-            Failure::new("cancelled", "it was cancelled before the cut-over; what served before serves on")),
-        result = prepare(&job, &mut attempt) => match result {
-            Ok(()) => Way::Ready,
-            Err(failure) => Way::Failed(failure),
-        },
+    let work = async {
+        // People stop it before its switch only.
+        let ready = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(Failure::new(
+                "cancelled",
+                "it was cancelled before the cut-over; what served before serves on",
+            )),
+            ready = prepare(&job, &mut attempt) => ready,
+        };
+        match ready {
+            Ok(()) => cut_over(&mut attempt, &actor).await,
+            Err(failure) => fail(&mut attempt, Some(&actor), failure).await,
+        }
     };
-    match way {
-        Way::Left => tracing::info!(deploy = %id, "left to be recovered"),
-        Way::Failed(failure) => fail(&mut attempt, Some(&actor), failure).await,
-        // From here on it is not stopped by people; by the gateway's end it is, and recovered.
-        Way::Ready => tokio::select! {
-            () = lease.lost.cancelled() => {}
-            () = state.shutdown.cancelled() => {}
-            () = cut_over(&mut attempt, &actor) => {}
-        },
+    tokio::select! {
+        biased;
+        () = lease.lost.cancelled() => tracing::info!(deploy = %id, "another gateway goes on with it"),
+        () = work => {}
     }
     state.engine.forget(id);
     drop(hold);

@@ -145,7 +145,9 @@ impl World {
         self.test.state.shutdown.cancel();
         self.agent = None;
         self.test.state.tasks.close();
-        tokio::time::timeout(Duration::from_secs(5), self.test.state.tasks.wait()).await.unwrap();
+        let tasks = &self.test.state.tasks;
+        let ended = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
+        assert!(ended.is_ok(), "they run on: {}", tasks.left());
         self.held().hang = None;
         self.test.reopen();
         engine::start(&self.test.state);

@@ -56,6 +56,12 @@ pub async fn load_app(client: &impl Client, name: &AppName) -> Result<Option<App
     row.as_ref().map(app).transpose()
 }
 
+/// The version of the app's values as they are now.
+pub async fn load_config_version(client: &impl Client, id: AppId) -> Result<i64, DbError> {
+    let statement = client.prepare_cached("SELECT config_version FROM apps WHERE id = $1").await?;
+    client.query_one(&statement, &[&id.0]).await?.try_get(0).map_err(DbError::from)
+}
+
 pub async fn load_owner(client: &impl Client, id: AppId) -> Result<Option<OrganisationId>, DbError> {
     let row = client.query_opt("SELECT organisation FROM apps WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
     row.map(|row| Ok(OrganisationId(row.try_get(0)?))).transpose()
@@ -93,7 +99,7 @@ pub async fn list_apps(client: &impl Client) -> Result<Vec<App>, DbError> {
 
 /// Frees the app's name and forgets its values; its history stays. To be called when it has no instance left.
 pub async fn destroy_app(client: &impl Client, id: AppId) -> Result<(), DbError> {
-    client.execute("DELETE FROM config_values WHERE app = $1", &[&id.0]).await?;
+    client.execute("UPDATE config_changes SET sealed = NULL WHERE app = $1", &[&id.0]).await?;
     client.execute("DELETE FROM grants WHERE app = $1", &[&id.0]).await?;
     client.execute("UPDATE apps SET destroyed = now() WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
     Ok(())

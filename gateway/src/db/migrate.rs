@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2020_sessions",
     "2200_runs",
     "2300_logs",
+    "2400_config_versions",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

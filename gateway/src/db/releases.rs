@@ -102,15 +102,31 @@ pub async fn load_source(
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// The configuration that a release was made with.
+/// What a release was made with.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    pub resolved: Resolved,
+    /// The version of the app's values.
+    pub config_version: i64,
+}
+
+pub async fn load_configured(
+    client: &impl Client,
+    instance: InstanceId,
+    number: ReleaseNumber,
+) -> Result<Option<Configured>, DbError> {
+    let sql = "SELECT resolved, config_version FROM releases WHERE instance = $1 AND number = $2";
+    let Some(row) = client.query_opt(sql, &[&instance.0, &number_in(number)]).await? else { return Ok(None) };
+    Ok(Some(Configured { resolved: row.try_get::<_, Json<Resolved>>(0)?.0, config_version: row.try_get(1)? }))
+}
+
+/// The manifest that a release was made with.
 pub async fn load_resolved(
     client: &impl Client,
     instance: InstanceId,
     number: ReleaseNumber,
 ) -> Result<Option<Resolved>, DbError> {
-    let sql = "SELECT resolved FROM releases WHERE instance = $1 AND number = $2";
-    let Some(row) = client.query_opt(sql, &[&instance.0, &number_in(number)]).await? else { return Ok(None) };
-    Ok(Some(row.try_get::<_, Json<Resolved>>(0)?.0))
+    Ok(load_configured(client, instance, number).await?.map(|configured| configured.resolved))
 }
 
 /// The release that the last good deploy brought.

@@ -161,11 +161,11 @@ async fn a_label_sees_its_own_value_before_the_apps() {
         [(None, "A", "app"), (Some(&staging), "A", "old"), (Some(&staging), "A", "own"), (None, "B", "app")]
     {
         let key = ValueKey { app, label: of, key };
-        let entry = config_values::upsert_value(&tx, &seal(), &actor, key, value).await.unwrap();
+        let entry = config_values::set_value(&tx, &seal(), &actor, key, value).await.unwrap();
         assert_eq!(entry.label.as_deref(), of.map(LabelName::as_str));
     }
     tx.commit().await.unwrap();
-    let load = async |of: &str| config_values::load_values(&conn, &seal(), app, &label(of)).await.unwrap();
+    let load = async |of: &str| config_values::load_values(&conn, &seal(), app, &label(of), None).await.unwrap();
     let values = |a: &str| [("A".to_owned(), a.to_owned()), ("B".to_owned(), "app".to_owned())].into();
     assert_eq!(load("staging").await, values("own"));
     assert_eq!(load("default").await, values("app"));
@@ -173,10 +173,26 @@ async fn a_label_sees_its_own_value_before_the_apps() {
     assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap().unwrap().config_version, 4);
 
     let key = ValueKey { app, label: Some(&staging), key: "A" };
-    assert!(config_values::delete_value(&conn, &actor, key).await.unwrap());
-    assert!(!config_values::delete_value(&conn, &actor, key).await.unwrap());
+    assert!(config_values::unset_value(&conn, &actor, key).await.unwrap());
+    assert!(!config_values::unset_value(&conn, &actor, key).await.unwrap());
     assert_eq!(load("staging").await, values("app"));
-    assert_eq!(apps::load_app(&conn, &app_name()).await.unwrap().unwrap().config_version, 5);
+    assert_eq!(apps::load_config_version(&conn, app).await.unwrap(), 5);
+
+    // As they were.
+    let at = async |version: i64| {
+        let values = config_values::load_values(&conn, &seal(), app, &staging, Some(version)).await.unwrap();
+        values.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(at(0).await, [""; 0]);
+    assert_eq!(at(1).await, ["A=app"]);
+    assert_eq!(at(2).await, ["A=old"]);
+    assert_eq!(at(4).await, ["A=own", "B=app"]);
+    assert_eq!(at(9).await, ["A=app", "B=app"]);
+    // No release needs the label's own, which are set no more.
+    assert_eq!(config_values::forget_former(&conn).await.unwrap(), 2);
+    assert_eq!(config_values::forget_former(&conn).await.unwrap(), 0);
+    assert_eq!(at(9).await, ["A=app", "B=app"]);
+    assert_eq!(config_values::list_changes(&conn, app, 10).await.unwrap().len(), 5);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::intake;
 use super::secrets::{Secrets, load_secrets};
 use crate::db::instances::Instance;
+use crate::db::releases::Configured;
 use crate::hub::NodeRef;
 use crate::services::lists::named;
 use crate::state::State;
@@ -105,16 +106,18 @@ pub fn settle(mut resolved: Resolved, recipe: &Recipe) -> Resolved {
     resolved
 }
 
-/// The values of an instance's secrets, as they are now.
-pub async fn load_secrets_of(site: &Site, resolved: &Resolved) -> Result<BTreeMap<String, String>, Failure> {
+/// The values of an instance's secrets for a release that was made with this.
+pub async fn load_secrets_of(site: &Site, configured: &Configured) -> Result<BTreeMap<String, String>, Failure> {
+    let Configured { resolved, config_version } = configured;
     let hosts = hosts_of(site, resolved);
-    Ok(load_secrets(&site.state, &site.instance, &resolved.sections, &hosts).await?.values)
+    Ok(load_secrets(&site.state, &site.instance, &resolved.sections, &hosts, *config_version).await?.values)
 }
 
 /// Gathers it: secrets, the nodes' images and addresses, and the files that the manifest names.
-pub async fn gather(site: Site, resolved: Resolved, source: &str) -> Result<Ingredients, Failure> {
+pub async fn gather(site: Site, configured: Configured, source: &str) -> Result<Ingredients, Failure> {
+    let Configured { resolved, config_version } = configured;
     let hosts = hosts_of(&site, &resolved);
-    let secrets = load_secrets(&site.state, &site.instance, &resolved.sections, &hosts).await?;
+    let secrets = load_secrets(&site.state, &site.instance, &resolved.sections, &hosts, config_version).await?;
     gather_with(site, resolved, source, secrets).await
 }
 

@@ -35,7 +35,7 @@ pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
 pub use preview::preview;
-pub use redeploy::redeploy;
+pub use redeploy::{Values, redeploy};
 pub use runtime::Engine;
 pub use secrets::rotate_password;
 pub use submit::{into_api, locked, submit, submit_tar};

@@ -22,8 +22,7 @@ use tokio::task::AbortHandle;
 pub use self::drift::check;
 use super::apply::{Applier, UNHEARD, all_nodes};
 use super::failure::Failure;
-use super::layout::{Part, Site, hosts_of, part_of};
-use super::secrets::load_secrets;
+use super::layout::{Part, Site, load_secrets_of, part_of};
 use super::{history, pipeline, sweep};
 use crate::actor::GATEWAY;
 use crate::db::{deploys, instances, plans, releases, timeline};
@@ -222,12 +221,11 @@ pub async fn load_standing(state: &Arc<State>, id: InstanceId) -> Result<Option<
     else {
         return Ok(None);
     };
-    let Some(resolved) = releases::load_resolved(&conn, id, serving.release).await? else { return Ok(None) };
+    let Some(configured) = releases::load_configured(&conn, id, serving.release).await? else { return Ok(None) };
     drop(conn);
     let site = Site::new(state, instance)?;
-    let secrets = load_secrets(state, &site.instance, &resolved.sections, &hosts_of(&site, &resolved)).await?;
-    let applier = site.applier(secrets.values);
-    Ok(Some(Standing { site, resolved, release: serving.release, plan, applier }))
+    let applier = site.applier(load_secrets_of(&site, &configured).await?);
+    Ok(Some(Standing { site, resolved: configured.resolved, release: serving.release, plan, applier }))
 }
 
 impl Standing {

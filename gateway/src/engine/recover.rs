@@ -11,11 +11,10 @@ use magrathea_core::plan::Plan;
 
 use super::events::Recorder;
 use super::failure::Failure;
-use super::layout::{Site, hosts_of};
+use super::layout::{Site, load_secrets_of};
 use super::lease;
 use super::pipeline::{self, Attempt};
 use super::runtime::Hold;
-use super::secrets::load_secrets;
 use crate::db::deploys::{self, Deploy};
 use crate::db::{instances, plans, releases};
 use crate::state::State;
@@ -96,31 +95,34 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
     let instance = instances::load_instance(&conn, deploy.instance())
         .await?
         .ok_or_else(|| anyhow::anyhow!("the deploy's instance was destroyed"))?;
-    let (plan, resolved) = match deploy.info.release {
+    let (plan, configured) = match deploy.info.release {
         None => (None, None),
         Some(release) => (
             plans::load_plan(&conn, instance.id, release).await?,
-            releases::load_resolved(&conn, instance.id, release).await?,
+            releases::load_configured(&conn, instance.id, release).await?,
         ),
     };
     let old = load_old(&conn, deploy, plan.as_ref()).await?;
-    let mut resolved = resolved.unwrap_or_else(|| Resolved {
+    let no_resolved = || Resolved {
         label: instance.label.clone(),
         cluster: None,
         branch: None,
         protected: None,
         sections: Default::default(),
         origins: Default::default(),
-    });
+    };
+    let mut configured =
+        configured.unwrap_or_else(|| releases::Configured { resolved: no_resolved(), config_version: 0 });
     if deploys::has_finished(&conn, deploy.id(), Phase::AfterHook).await? {
-        resolved.sections.hooks.after.clear();
+        configured.resolved.sections.hooks.after.clear();
     }
     drop(conn);
     let site = Site::new(state, instance)?;
     let secrets = match plan {
-        Some(_) => load_secrets(state, &site.instance, &resolved.sections, &hosts_of(&site, &resolved)).await?.values,
+        Some(_) => load_secrets_of(&site, &configured).await?,
         None => Default::default(),
     };
+    let resolved = configured.resolved;
     Ok(Attempt {
         deploy: deploy.id(),
         recorder: Recorder::open(state, deploy.id(), deploy.info.phase).await?,

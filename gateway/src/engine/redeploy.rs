@@ -1,5 +1,5 @@
-//! Deploys what an instance serves once more, with the values that are set now: the same image and the same manifest as a
-//! new release, through the phases of every deploy but the build.
+//! Deploys what an instance serves once more: the same image and the same manifest as a new release, through the phases of
+//! every deploy but the build.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,22 @@ use crate::db::instances::Instance;
 use crate::db::releases;
 use crate::state::State;
 
+/// Which of the app's values go with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Those that are set now.
+    AsTheyAre,
+    /// Those that the serving release has; what was stored for the next deploy goes on waiting for it.
+    AsServed,
+}
+
 /// Begins it; it goes on whether or not the caller stays. A deploy that is under way is waited for.
 pub async fn redeploy(
     state: &Arc<State>,
     actor: &Actor,
     instance: Instance,
     why: &str,
+    values: Values,
     wait: u32,
 ) -> Result<DeployInfo, ApiError> {
     if state.shutdown.is_cancelled() {
@@ -36,7 +46,7 @@ pub async fn redeploy(
     };
     let serving = releases::load_serving(&conn, instance.id).await?.ok_or_else(nothing)?;
     let release = releases::load_release(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
-    let resolved = releases::load_resolved(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
+    let configured = releases::load_configured(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
     let source = releases::load_source(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
     drop(conn);
     let info = SourceInfo {
@@ -55,11 +65,19 @@ pub async fn redeploy(
         deploy: deploy.id(),
         actor: actor.clone(),
         site,
-        resolved,
+        resolved: configured.resolved,
         blob: Blob { sha256: source, size: 0 },
         tree: Tree::default(),
         info,
-        reused: Some(Reused { release: release.number, image: release.image, size: release.size }),
+        reused: Some(Reused {
+            release: release.number,
+            image: release.image,
+            size: release.size,
+            config_version: match values {
+                Values::AsTheyAre => None,
+                Values::AsServed => Some(configured.config_version),
+            },
+        }),
     };
     let turn = Duration::from_secs(wait.into());
     state.tasks.spawn(carry_out(job, recorder, deploy.info.status, turn));

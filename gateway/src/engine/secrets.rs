@@ -29,15 +29,17 @@ pub struct Secrets {
     pub certificates: Vec<String>,
 }
 
-/// Loads them; makes those that the platform makes, once.
+/// Loads them, people's values as they were at this version; makes those that the platform makes, once.
 pub async fn load_secrets(
     state: &Arc<State>,
     instance: &Instance,
     sections: &Sections,
     hosts: &[String],
+    version: i64,
 ) -> Result<Secrets, Failure> {
     let conn = state.db.conn().await?;
-    let mut values = config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?;
+    let set = config_values::load_values(&conn, &state.seal, instance.app, &instance.label, Some(version)).await?;
+    let mut values = set;
     if sections.db.mysql.is_some() {
         let password = instances::ensure_secret(&conn, &state.seal, instance.id, PASSWORD, make_password).await?;
         let old = instances::load_secret(&conn, &state.seal, instance.id, OLD_PASSWORD).await?;
@@ -78,8 +80,10 @@ pub async fn load_secrets(
 /// The names alone, for a preview: nothing is made, and no value is read out.
 pub async fn name_secrets(state: &Arc<State>, instance: &Instance, sections: &Sections) -> Result<Secrets, Failure> {
     let conn = state.db.conn().await?;
-    let mut names: Vec<String> =
-        config_values::load_values(&conn, &state.seal, instance.app, &instance.label).await?.into_keys().collect();
+    let mut names: Vec<String> = config_values::load_values(&conn, &state.seal, instance.app, &instance.label, None)
+        .await?
+        .into_keys()
+        .collect();
     if sections.db.mysql.is_some() {
         names.extend([PASSWORD, OLD_PASSWORD].map(str::to_owned));
     }

@@ -10,7 +10,7 @@ use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
 use magrathea_core::wire::{Holdings, Inventory, Prune};
 
 use super::apply::all_nodes;
-use crate::db::{DbError, deploys, instances, releases};
+use crate::db::{DbError, config_values, deploys, instances, releases};
 use crate::hub::NodeRef;
 use crate::state::State;
 
@@ -47,6 +47,9 @@ async fn sweep(state: &Arc<State>, cluster: &ClusterName) {
     }
     if let Err(error) = drop_sources(state).await {
         tracing::warn!("cannot remove old sources: {error:#}");
+    }
+    if let Err(error) = forget_values(state).await {
+        tracing::warn!(%error, "cannot forget former values");
     }
 }
 
@@ -109,6 +112,15 @@ async fn prune(state: &State, node: &NodeRef, holdings: Holdings) -> Result<(), 
             releases::mark_pruned(&state.db.conn().await?, &gone).await?;
         }
         Err(error) => tracing::info!(%node, %error, "the node is swept later"),
+    }
+    Ok(())
+}
+
+/// Values that no release needs any more.
+async fn forget_values(state: &State) -> Result<(), DbError> {
+    let forgotten = config_values::forget_former(&state.db.conn().await?).await?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "former values were forgotten");
     }
     Ok(())
 }

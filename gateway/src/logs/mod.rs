@@ -120,8 +120,7 @@ async fn load_values(state: &State, instance: &Instance) -> anyhow::Result<Value
 }
 
 async fn secret_values(client: &impl Client, state: &State, instance: &Instance) -> anyhow::Result<Vec<String>> {
-    let set = config_values::load_values(client, &state.seal, instance.app, &instance.label).await?;
-    let mut values: Vec<String> = set.into_values().collect();
+    let mut values = config_values::load_former_values(client, &state.seal, instance.app, &instance.label).await?;
     values.extend(instances::list_secrets(client, &state.seal, instance.id).await?);
     Ok(values)
 }

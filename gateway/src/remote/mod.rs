@@ -199,7 +199,7 @@ fn shell_line(place: &Place, command: Option<String>) -> Vec<String> {
         Some(command) => vec!["bash".into(), "-c".into(), command],
         None => {
             let instance = &place.site.instance;
-            let prompt = prompt(&instance.app_name, &instance.label, place.protected);
+            let prompt = prompt(&instance.app_name, &instance.label, place.is_protected());
             // Said last, because a script like the one before it loses it; without the image's settings, which set it.
             vec!["env".into(), format!("PS1={prompt}"), "bash".into(), "--norc".into()]
         }

@@ -26,8 +26,7 @@ pub struct Place {
     pub site: Site,
     app: App,
     plan: Plan,
-    resolved: magrathea_core::manifest::Resolved,
-    pub protected: bool,
+    configured: releases::Configured,
 }
 
 impl Place {
@@ -61,10 +60,10 @@ impl Place {
     ) -> Result<Option<Self>, ApiError> {
         let Some(plan) = plans::load_serving_plan(conn, instance.id).await? else { return Ok(None) };
         let Some(row) = releases::load_serving(conn, instance.id).await? else { return Ok(None) };
-        let Some(resolved) = releases::load_resolved(conn, instance.id, row.release).await? else { return Ok(None) };
-        let protected = resolved.is_protected();
+        let made = releases::load_configured(conn, instance.id, row.release).await?;
+        let Some(configured) = made else { return Ok(None) };
         let site = Site::new(state, instance).map_err(crate::engine::into_api)?;
-        Ok(Some(Place { site, app: app.clone(), plan, resolved, protected }))
+        Ok(Some(Place { site, app: app.clone(), plan, configured }))
     }
 
     pub fn service(&self, key: &str) -> Option<&ServiceSpec> {
@@ -82,6 +81,10 @@ impl Place {
         Ok(one_off_of(self.web()?, &self.site.slug(), kind))
     }
 
+    pub fn is_protected(&self) -> bool {
+        self.configured.resolved.is_protected()
+    }
+
     pub fn has_database(&self) -> bool {
         self.plan.resources.iter().any(|resource| matches!(resource.spec, Spec::Database(_)))
     }
@@ -96,9 +99,9 @@ impl Place {
         })
     }
 
-    /// The values that the release's service names, as they are now.
+    /// The values that the release's service names.
     pub async fn secrets(&self) -> Result<BTreeMap<String, String>, ApiError> {
-        let values = load_secrets_of(&self.site, &self.resolved).await.map_err(crate::engine::into_api)?;
+        let values = load_secrets_of(&self.site, &self.configured).await.map_err(crate::engine::into_api)?;
         let names = self.web()?.secret_env.values().flat_map(|text| text.names());
         Ok(names.filter_map(|name| values.get_key_value(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }

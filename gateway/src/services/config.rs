@@ -16,7 +16,7 @@ use crate::db::apps::App;
 use crate::db::config_values::{self, ValueKey};
 use crate::db::instances::{self, Instance};
 use crate::db::{Client, Db, deploys, plans, releases};
-use crate::engine;
+use crate::engine::{self, Values};
 use crate::seal::Seal;
 use crate::state::State;
 
@@ -135,7 +135,7 @@ pub async fn change_values(
         let why = format!("the values of {} changed", keys.join(", "));
         for instance in users {
             require(actor, &app, Verb::Deploy, Reach::Label(&instance.label))?;
-            deploys.push(engine::redeploy(state, actor, instance, &why, WAIT).await?);
+            deploys.push(engine::redeploy(state, actor, instance, &why, Values::AsTheyAre, WAIT).await?);
         }
     }
     Ok(ConfigChanged { deploys, unused })
@@ -164,11 +164,11 @@ async fn apply(
         let place = ValueKey { app: app.id, label, key };
         let done = match value {
             Some(value) => {
-                config_values::upsert_value(client, seal, actor, place, value).await?;
+                config_values::set_value(client, seal, actor, place, value).await?;
                 "set"
             }
             None => {
-                if !config_values::delete_value(client, actor, place).await? {
+                if !config_values::unset_value(client, actor, place).await? {
                     let message = format!("{} has no such value {key}", app.name);
                     return Err(ApiError::new(Code::ConfigNotFound, message));
                 }
@@ -235,7 +235,8 @@ pub async fn rotate_password(
         tell(&tx, actor, (&app.name, Some(label)), "db.rotated", "the database's password is being replaced").await?;
         tx.commit().await?;
         drop(hold);
-        begun.push(engine::redeploy(state, actor, instance, "the database's password is replaced", WAIT).await?);
+        let why = "the database's password is replaced";
+        begun.push(engine::redeploy(state, actor, instance, why, Values::AsServed, WAIT).await?);
     }
     Ok(begun)
 }

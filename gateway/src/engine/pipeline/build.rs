@@ -14,6 +14,7 @@ use magrathea_core::wire::{Build, Built};
 
 use super::lay::ensure_all;
 use super::{Attempt, Job, Reused, count, size};
+use crate::db::releases::Configured;
 use crate::db::{apps, deploys, plans, releases};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
@@ -57,8 +58,13 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
         }
         Origin::Again(_) => job.resolved.clone(),
     };
+    let config_version = match job.reused.as_ref().and_then(|reused| reused.config_version) {
+        Some(version) => version,
+        None => apps::load_config_version(&job.site.state.db.conn().await?, job.site.instance.app).await?,
+    };
+    let configured = Configured { resolved, config_version };
     let (ingredients, place) =
-        tokio::try_join!(gather(job.site.clone(), resolved, &job.blob.sha256), find_place(attempt))?;
+        tokio::try_join!(gather(job.site.clone(), configured, &job.blob.sha256), find_place(attempt, config_version))?;
     let (old, place) = place;
     attempt.old = old;
     attempt.release = place.number;
@@ -167,17 +173,15 @@ async fn refresh_images(attempt: &Attempt, recipe: &Recipe) {
     }
 }
 
-async fn find_place(attempt: &Attempt) -> Result<(Option<Plan>, Place), Failure> {
+async fn find_place(attempt: &Attempt, config_version: i64) -> Result<(Option<Plan>, Place), Failure> {
     let conn = attempt.site.state.db.conn().await?;
     let instance = &attempt.site.instance;
     // On one connection these are sent together and answered together.
-    let (number, generation, old, app) = tokio::try_join!(
+    let (number, generation, old) = tokio::try_join!(
         releases::next_number(&conn, instance.id),
         plans::next_generation(&conn, instance.id),
         plans::load_serving_plan(&conn, instance.id),
-        apps::load_app(&conn, &instance.app_name),
     )?;
-    let config_version = app.map_or(0, |app| app.config_version);
     let parent = old.as_ref().map(Plan::hash);
     Ok((old, Place { number, generation, parent, config_version }))
 }

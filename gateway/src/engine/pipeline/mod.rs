@@ -50,6 +50,8 @@ pub struct Reused {
     pub release: ReleaseNumber,
     pub image: String,
     pub size: u64,
+    /// The version of the app's values that goes with it; none: as they are when the deploy begins.
+    pub config_version: Option<i64>,
 }
 
 /// What a deploy has done so far: enough to complete it or to take it back.

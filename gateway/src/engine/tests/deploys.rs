@@ -7,6 +7,7 @@ use super::world::{Hang, World, app};
 use crate::api::error::Code;
 use crate::db::apps;
 use crate::engine;
+use crate::services::config::{ValueName, set_value};
 
 const APP: &str = "
 app_layer: {stack: php, health: {watch: 15s}}
@@ -268,4 +269,34 @@ async fn a_preview_changes_nothing() {
     assert!(!preview.values.is_empty() && !preview.rendered.is_empty());
     assert!(world.held().calls[before..].iter().all(|call| !call.starts_with("Build") && !call.contains("app/")));
     assert!(world.timeline().await.is_empty());
+}
+
+/// Sets a value of the app's without deploying it.
+async fn store(world: &World, key: &str, value: &str) {
+    let name = ValueName { app: &app(), label: None, key };
+    let state = world.state();
+    set_value(&state.db, &state.seal, &world.test.admin, name, value).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_waits_for_the_next_deploy_whatever_is_laid_again_before() {
+    let mut world = World::new().await;
+    let manifest = format!("{APP}secrets: [KEY]\n");
+    world.deploy(APP).await;
+    store(&world, "KEY", "one").await;
+    let first = world.deploy(&manifest).await;
+    assert_eq!(first.failure, None);
+    store(&world, "KEY", "two").await;
+    let given = |world: &World| {
+        let held = world.held();
+        let web = held.given.iter().filter(|(name, _)| name.contains("-web-v"));
+        web.filter_map(|(_, values)| values.get("KEY").cloned()).collect::<Vec<_>>()
+    };
+    world.held().given.clear();
+    world.restart().await;
+    world.settles("laid again", |held| held.given.keys().any(|name| name.contains("-web-v"))).await;
+    assert_eq!(given(&world), ["one"]);
+    world.held().given.clear();
+    assert_eq!(world.deploy(&manifest).await.failure, None);
+    assert_eq!(given(&world), ["two"]);
 }

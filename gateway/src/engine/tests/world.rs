@@ -41,6 +41,8 @@ pub struct Held {
     pub hang: Option<(String, Hang)>,
     /// Streams that were asked for.
     pub streams: Vec<OpenStream>,
+    /// The values that each service was given.
+    pub given: BTreeMap<String, BTreeMap<String, String>>,
     /// By service.
     wanted: BTreeMap<String, u16>,
     built: u32,
@@ -245,6 +247,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
                         held.wanted.insert(service.name.clone(), replicas);
                     }
                     held.services.insert(service.name.clone(), release);
+                    held.given.insert(service.name.clone(), ensure.secrets.clone());
                 }
                 Spec::Cache(cache) => held.cache = Some(cache.text.clone()),
                 Spec::Database(database) => {

@@ -3,6 +3,8 @@
 //! All test processes of a user share one server, below the temporary folder. Each holds a shared lock while it runs;
 //! a watchdog stops the server and removes it once nobody has held the lock for a moment.
 
+pub mod token;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;

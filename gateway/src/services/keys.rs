@@ -44,6 +44,8 @@ pub enum KeyError {
     Short(usize),
     #[error("the signature is not one of this challenge")]
     Signature,
+    #[error("the hardware key signed without a touch")]
+    Untouched,
 }
 
 impl KeyError {
@@ -53,6 +55,10 @@ impl KeyError {
             KeyError::Private => "send the .pub file; and if this key was sent to others before, replace it",
             KeyError::Kind(_) | KeyError::Short(_) => "make one with: ssh-keygen -t ed25519",
             KeyError::Signature => "sign with: ssh-keygen -Y sign -n magrathea-login, or use td login",
+            KeyError::Untouched => {
+                "a key that was made with -O no-touch-required does not prove that somebody is there: make one \
+                 without it, and touch it when it blinks"
+            }
         }
     }
 }
@@ -104,7 +110,21 @@ pub fn verify(signature: &str, message: &str) -> Result<PublicKey, KeyError> {
     let text = key.to_openssh().map_err(|_| KeyError::Signature)?;
     let public = parse_key(&text)?;
     key.verify(LOGIN_NAMESPACE, message.as_bytes(), &signature).map_err(|_| KeyError::Signature)?;
+    if is_on_hardware(key.key_data()) && !was_touched(&signature) {
+        return Err(KeyError::Untouched);
+    }
     Ok(public)
+}
+
+fn is_on_hardware(key: &KeyData) -> bool {
+    matches!(key, KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_))
+}
+
+/// Whether a hardware key's signature says that somebody was there. It ends with flags (one byte) and a counter (four),
+/// both of them signed: PROTOCOL.u2f of OpenSSH.
+fn was_touched(signature: &SshSig) -> bool {
+    const USER_PRESENT: u8 = 0x01;
+    signature.signature_bytes().iter().nth_back(4).is_some_and(|flags| flags & USER_PRESENT != 0)
 }
 
 /// Gives a person a key: one's own, or one of a person whom one administers.
@@ -188,6 +208,8 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::tasks::Tasks;
+    use crate::testing::token::{self, Token};
 
     fn keygen(folder: &Path, kind: &[&str]) -> String {
         let path = folder.join("key");
@@ -204,9 +226,14 @@ mod tests {
     }
 
     fn sign(folder: &Path, namespace: &str, message: &str) -> String {
+        sign_with(&folder.join("key"), None, namespace, message)
+    }
+
+    fn sign_with(key: &Path, agent: Option<&Path>, namespace: &str, message: &str) -> String {
         let mut child = Command::new("ssh-keygen")
             .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
-            .arg(folder.join("key"))
+            .arg(key)
+            .env("SSH_AUTH_SOCK", agent.unwrap_or(Path::new("")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -249,9 +276,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn hardware_keys_are_accepted() {
-        let text = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAICFo/k5LU8863u66YC9eUO2170QduohPURkQnbLa/dczAAAABHNzaDo= ana";
-        assert_eq!(parse_key(text).unwrap().algorithm, "sk-ssh-ed25519@openssh.com");
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hardware_keys_sign_when_they_are_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        for (name, flags, good) in [
+            ("touched", token::TOUCHED, true),
+            ("verified", token::TOUCHED | token::VERIFIED, true),
+            ("untouched", token::UNTOUCHED, false),
+            ("only-verified", token::VERIFIED, false),
+        ] {
+            for token in Token::all() {
+                let kind = token.kind();
+                let (socket, public) = (folder.path().join(format!("{name}-{kind}")), folder.path().join("key.pub"));
+                let key = parse_key(&token.serve(&socket, &tasks, flags)).unwrap();
+                assert_eq!(key.algorithm, kind);
+                std::fs::write(&public, &key.text).unwrap();
+                let signature = sign_with(&public, Some(&socket), LOGIN_NAMESPACE, "hello");
+                let expect = if good { Ok(key.fingerprint) } else { Err(KeyError::Untouched) };
+                let verified = |signature: &str| verify(signature, "hello").map(|key| key.fingerprint);
+                assert_eq!(verified(&signature), expect, "{name} {kind}");
+                assert_eq!(verify(&signature, "hallo").unwrap_err(), KeyError::Signature);
+                // Whatever the signature says that it is: the key is what counts.
+                let real = SshSig::from_pem(&signature).unwrap();
+                let other = ssh_key::Signature::new("x@example.com".parse().unwrap(), real.signature_bytes()).unwrap();
+                let named = SshSig::new(real.public_key().clone(), LOGIN_NAMESPACE, real.hash_alg(), other).unwrap();
+                let pem = named.to_pem(ssh_key::LineEnding::LF).unwrap();
+                assert!(good || verified(&pem).is_err(), "{name} {kind}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The bodies of the HTTP API, shared by gateway and td. Paths and verbs stand in the gateway's route table.
 
 mod people;
+mod releases;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use people::*;
+pub use releases::*;
 
 use crate::diagnostics::Diagnostics;
 use crate::logs::LogLayer;

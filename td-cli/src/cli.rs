@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access, app, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key, login, man,
-    org, person, run, team, timeline, token,
+    org, person, release, run, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -71,6 +71,9 @@ pub enum Command {
     /// Deploys: what is running and what has been
     #[command(subcommand)]
     Deploy(deploy::Command),
+    /// Releases: what was made, and going back
+    #[command(subcommand)]
+    Release(release::Command),
     /// Commands that run detached
     #[command(subcommand)]
     Run(run::Command),

@@ -15,6 +15,7 @@ mod git;
 mod leftover;
 mod logs;
 mod people;
+mod releases;
 mod remote;
 mod respond;
 mod routes;

@@ -15,8 +15,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
-    access, apps, auth, certificates, clusters, config, deploys, drains, enrol, git, leftover, logs, people, remote,
-    respond,
+    access, apps, auth, certificates, clusters, config, deploys, drains, enrol, git, leftover, logs, people, releases,
+    remote, respond,
 };
 use crate::state::State;
 
@@ -38,6 +38,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances", get(apps::list_instances))
         .route("/v1/apps/{app}/instances/{label}", get(apps::show_instance))
         .route("/v1/apps/{app}/instances/{label}/runs", post(remote::start_run))
+        .route("/v1/apps/{app}/instances/{label}/releases/{release}", get(releases::show))
+        .route("/v1/apps/{app}/instances/{label}/releases/{release}/diff", get(releases::diff))
+        .route("/v1/apps/{app}/instances/{label}/rollback", post(releases::rollback))
+        .route("/v1/apps/{app}/releases", get(releases::list))
         .route("/v1/apps/{app}/runs", get(remote::list_runs))
         .route("/v1/runs/{id}", get(remote::show_run))
         .route("/v1/runs/{id}/stop", post(remote::stop_run))
@@ -179,6 +183,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::timeline,
         deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
+        releases::list, releases::show, releases::diff, releases::rollback,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,

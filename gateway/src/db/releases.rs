@@ -1,12 +1,13 @@
 //! Releases, what each instance serves, and which hosts it has.
 
-use magrathea_core::api::ReleaseInfo;
+use magrathea_core::api::{Release, ReleaseInfo, ReleaseState};
 use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
 use tokio_postgres::types::Json;
 
 use super::deploys::{number_in, number_out};
-use super::{Client, DbError};
+use super::instances::Instance;
+use super::{Client, DbError, Row};
 
 /// A release to record.
 #[derive(Debug)]
@@ -79,8 +80,13 @@ pub async fn load_release(
     let sql = "SELECT number, image, size, commit, message, author, created FROM releases
                WHERE instance = $1 AND number = $2";
     let Some(row) = client.query_opt(sql, &[&instance.0, &number_in(number)]).await? else { return Ok(None) };
+    Ok(Some(info(&row)?))
+}
+
+/// A row that begins with number, image, size, commit, message, author and time.
+fn info(row: &Row) -> Result<ReleaseInfo, DbError> {
     let size: i64 = row.try_get(2)?;
-    Ok(Some(ReleaseInfo {
+    Ok(ReleaseInfo {
         number: number_out(row.try_get(0)?),
         image: row.try_get(1)?,
         size: size.unsigned_abs(),
@@ -88,7 +94,44 @@ pub async fn load_release(
         message: row.try_get(4)?,
         author: row.try_get(5)?,
         created: row.try_get(6)?,
-    }))
+    })
+}
+
+/// The releases of an instance, the newest first, or one of them.
+pub async fn list_releases(
+    client: &impl Client,
+    instance: &Instance,
+    number: Option<ReleaseNumber>,
+    limit: u32,
+) -> Result<Vec<Release>, DbError> {
+    let sql = "SELECT r.number, r.image, r.size, r.commit, r.message, r.author, r.created, r.state, r.config_version,
+                   s.release IS NOT NULL, first.actor, last.finished
+               FROM releases r LEFT JOIN serving s ON s.instance = r.instance AND s.release = r.number
+               LEFT JOIN LATERAL (SELECT d.actor FROM deploys d WHERE d.instance = r.instance
+                   AND d.release = r.number ORDER BY d.created LIMIT 1) first ON true
+               LEFT JOIN LATERAL (SELECT max(d.finished) AS finished FROM deploys d WHERE d.instance = r.instance
+                   AND d.release = r.number AND d.status = 'succeeded') last ON true
+               WHERE r.instance = $1 AND ($2::integer IS NULL OR r.number = $2) ORDER BY r.number DESC LIMIT $3";
+    let rows = client.query(sql, &[&instance.id.0, &number.map(number_in), &i64::from(limit)]).await?;
+    let release = |row: &Row| {
+        let state: &str = row.try_get(7)?;
+        Ok(Release {
+            label: instance.label.to_string(),
+            cluster: instance.cluster.to_string(),
+            release: info(row)?,
+            state: match state {
+                "made" => ReleaseState::Made,
+                "served" => ReleaseState::Served,
+                "failed" => ReleaseState::Failed,
+                _ => ReleaseState::Pruned,
+            },
+            config_version: row.try_get(8)?,
+            serving: row.try_get(9)?,
+            person: row.try_get(10)?,
+            served: row.try_get(11)?,
+        })
+    };
+    rows.iter().map(release).collect()
 }
 
 /// The hash of the source that a release was made from.
@@ -222,6 +265,19 @@ pub async fn list_kept_images(client: &impl Client, keep: i64) -> Result<Vec<Str
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// Whether some release that has served has this image.
+pub async fn is_image_kept(client: &impl Client, image: &str) -> Result<bool, DbError> {
+    let sql = "SELECT EXISTS (SELECT FROM releases WHERE image = $1 AND state = 'served')";
+    Ok(client.query_one(sql, &[&image]).await?.try_get(0)?)
+}
+
+/// The releases of an instance that can be brought back, the newest first.
+pub async fn list_kept(client: &impl Client, instance: InstanceId) -> Result<Vec<ReleaseNumber>, DbError> {
+    let sql = "SELECT number FROM releases WHERE instance = $1 AND state = 'served' ORDER BY number DESC";
+    let rows = client.query(sql, &[&instance.0]).await?;
+    rows.iter().map(|row| Ok(number_out(row.try_get(0)?))).collect()
+}
+
 /// Notes which releases' images are gone.
 pub async fn mark_pruned(client: &impl Client, images: &[String]) -> Result<(), DbError> {
     let sql = "UPDATE releases SET state = 'pruned' WHERE image = ANY($1) AND state <> 'failed'";
@@ -231,7 +287,8 @@ pub async fn mark_pruned(client: &impl Client, images: &[String]) -> Result<(), 
 
 /// The sources that some kept release or unfinished deploy refers to.
 pub async fn list_kept_sources(client: &impl Client) -> Result<Vec<String>, DbError> {
-    let sql = "SELECT r.source FROM serving s JOIN releases r ON r.instance = s.instance AND r.number = s.release
+    let sql = "SELECT r.source FROM releases r JOIN instances i ON i.id = r.instance
+               WHERE r.state = 'served' AND i.destroyed IS NULL
                UNION SELECT source FROM deploys WHERE status IN ('waiting', 'running')";
     let rows = client.query(sql, &[]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()

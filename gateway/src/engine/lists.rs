@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use magrathea_core::access::is_list_name;
-use magrathea_core::manifest::Access;
+use magrathea_core::manifest::{Access, Resolved};
 use magrathea_core::names::InstanceId;
-use magrathea_core::plan::{Plan, Spec};
+use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_layers::refresh_lists;
 
 use super::apply::UNHEARD;
 use super::failure::Failure;
+use super::layout::Site;
 use super::{history, reconcile};
 use crate::actor::GATEWAY;
 use crate::db::instances::{self, Instance};
@@ -76,21 +77,36 @@ async fn follow(state: &Arc<State>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn refresh(state: &Arc<State>, id: InstanceId, lists: &BTreeMap<String, Vec<String>>) -> Result<(), Failure> {
-    let _hold = state.engine.hold(id).await;
-    let Some(standing) = reconcile::load_standing(state, id).await? else { return Ok(()) };
-    let mut resources = standing.plan.resources.clone();
+/// Puts the lists as they are now into the routes of an earlier plan.
+pub async fn follow_lists(site: &Site, resolved: &Resolved, resources: &mut [Resource]) -> Result<(), Failure> {
+    let lists = named(&site.state, Some(site.instance.organisation)).await?;
+    apply_lists(resources, resolved, &lists).map(drop)
+}
+
+/// The route, if that has changed it.
+fn apply_lists(
+    resources: &mut [Resource],
+    resolved: &Resolved,
+    lists: &BTreeMap<String, Vec<String>>,
+) -> Result<Option<Resource>, Failure> {
     let mut changed = None;
-    for resource in &mut resources {
+    for resource in resources {
         let Spec::Route(route) = &mut resource.spec else { continue };
-        let fresh = refresh_lists(route, &standing.resolved.sections.access, lists);
+        let fresh = refresh_lists(route, &resolved.sections.access, lists);
         let fresh = fresh.map_err(|error| Failure::new("manifest_invalid", error.to_string()))?;
         if let Some(fresh) = fresh {
             *route = fresh;
             changed = Some(resource.clone());
         }
     }
-    let Some(route) = changed else { return Ok(()) };
+    Ok(changed)
+}
+
+async fn refresh(state: &Arc<State>, id: InstanceId, lists: &BTreeMap<String, Vec<String>>) -> Result<(), Failure> {
+    let _hold = state.engine.hold(id).await;
+    let Some(standing) = reconcile::load_standing(state, id).await? else { return Ok(()) };
+    let mut resources = standing.plan.resources.clone();
+    let Some(route) = apply_lists(&mut resources, &standing.resolved, lists)? else { return Ok(()) };
     let old = &standing.plan;
     let mut conn = state.db.conn().await?;
     let generation = plans::next_generation(&conn, id).await?;

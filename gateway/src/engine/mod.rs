@@ -6,6 +6,7 @@
 
 mod apply;
 mod destroy;
+mod differ;
 mod events;
 mod failure;
 mod history;
@@ -31,11 +32,12 @@ use std::time::Duration;
 
 pub use apply::nodes_of;
 pub use destroy::{destroy_app, destroy_instance};
+pub use differ::diff_releases;
 pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
 pub use preview::preview;
-pub use redeploy::{Values, redeploy};
+pub use redeploy::{Values, redeploy, rollback};
 pub use runtime::Engine;
 pub use secrets::rotate_password;
 pub use submit::{into_api, locked, submit, submit_tar};

@@ -1,21 +1,21 @@
-//! Deploys what an instance serves once more: the same image and the same manifest as a new release, through the phases of
-//! every deploy but the build.
+//! Deploys of what there is already, through the phases of every deploy but the build: what serves once more as a new
+//! release, or an earlier release itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use magrathea_buildpacks::Tree;
-use magrathea_core::api::{DeployInfo, Phase, SourceInfo};
+use magrathea_core::api::{DeployInfo, Phase, ReleaseInfo, SourceInfo};
+use magrathea_core::names::ReleaseNumber;
 use magrathea_core::wire::Blob;
 
 use super::events::Recorder;
 use super::layout::Site;
-use super::pipeline::{self, Job, Reused};
+use super::pipeline::{self, Job, Origin, Reused};
 use super::submit::{carry_out, into_api, record};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
-use crate::db::releases;
+use crate::db::releases::{self, Configured};
 use crate::state::State;
 
 /// Which of the app's values go with it.
@@ -36,50 +36,113 @@ pub async fn redeploy(
     values: Values,
     wait: u32,
 ) -> Result<DeployInfo, ApiError> {
-    if state.shutdown.is_cancelled() {
-        return Err(ApiError::new(Code::ShuttingDown, "the gateway is about to end; try again soon"));
-    }
+    let serving = releases::load_serving(&state.db.conn().await?, instance.id).await?;
+    let number = serving.ok_or_else(|| nothing(&instance))?.release;
+    let earlier = Earlier::load(state, &instance, number).await?;
+    let origin = Origin::Again(Reused {
+        release: number,
+        image: earlier.release.image.clone(),
+        size: earlier.release.size,
+        config_version: match values {
+            Values::AsTheyAre => None,
+            Values::AsServed => Some(earlier.configured.config_version),
+        },
+    });
+    earlier.begin(state, actor, instance, origin, (why, &format!("{number} once more: {why}")), wait).await
+}
+
+/// Brings back an earlier release, or the one before that which serves.
+pub async fn rollback(
+    state: &Arc<State>,
+    actor: &Actor,
+    instance: Instance,
+    to: Option<ReleaseNumber>,
+    wait: u32,
+) -> Result<DeployInfo, ApiError> {
     let conn = state.db.conn().await?;
-    let nothing = || {
-        let message = format!("{} ({}) serves nothing yet", instance.app_name, instance.label);
-        ApiError::new(Code::ReleaseNotFound, message).with_hint("deploy it first: td app deploy")
-    };
-    let serving = releases::load_serving(&conn, instance.id).await?.ok_or_else(nothing)?;
-    let release = releases::load_release(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
-    let configured = releases::load_configured(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
-    let source = releases::load_source(&conn, instance.id, serving.release).await?.ok_or_else(nothing)?;
+    let serving = releases::load_serving(&conn, instance.id).await?.ok_or_else(|| nothing(&instance))?.release;
+    let kept = releases::list_kept(&conn, instance.id).await?;
     drop(conn);
-    let info = SourceInfo {
-        label: Some(instance.label.to_string()),
-        commit: release.commit.clone(),
-        message: Some(why.to_owned()),
-        author: release.author.clone(),
-        wait: Some(wait),
-        ..SourceInfo::default()
+    let name = format!("{} ({})", instance.app_name, instance.label);
+    let told = kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let hint = format!("it can go back to {told}; see td release list");
+    let number = match to {
+        Some(number) if number == serving => {
+            return Err(ApiError::new(Code::ReleaseNotFound, format!("{number} serves {name} already")));
+        }
+        Some(number) if kept.contains(&number) => number,
+        Some(number) => {
+            let message = format!("{name} has no release {number} that served and is kept");
+            return Err(ApiError::new(Code::ReleaseNotFound, message).with_hint(hint));
+        }
+        None => kept.iter().copied().find(|number| *number < serving).ok_or_else(|| {
+            let error = ApiError::new(Code::ReleaseNotFound, format!("{name} has no release before {serving}"));
+            if kept.is_empty() { error } else { error.with_hint(hint) }
+        })?,
     };
-    let site = Site::new(state, instance).map_err(into_api)?;
-    let (deploy, _) = record(state, actor, &site, &info, &source).await?;
-    let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
-    pipeline::tell_again(&recorder, &format!("{} once more: {why}", release.number));
-    let job = Job {
-        deploy: deploy.id(),
-        actor: actor.clone(),
-        site,
-        resolved: configured.resolved,
-        blob: Blob { sha256: source, size: 0 },
-        tree: Tree::default(),
-        info,
-        reused: Some(Reused {
-            release: release.number,
-            image: release.image,
-            size: release.size,
-            config_version: match values {
-                Values::AsTheyAre => None,
-                Values::AsServed => Some(configured.config_version),
-            },
-        }),
-    };
-    let turn = Duration::from_secs(wait.into());
-    state.tasks.spawn(carry_out(job, recorder, deploy.info.status, turn));
-    Ok(deploy.info)
+    let earlier = Earlier::load(state, &instance, number).await?;
+    let why = format!("back from {serving} to {number}");
+    earlier.begin(state, actor, instance, Origin::Back(number), (&why, &why), wait).await
+}
+
+fn nothing(instance: &Instance) -> ApiError {
+    let message = format!("{} ({}) serves nothing yet", instance.app_name, instance.label);
+    ApiError::new(Code::ReleaseNotFound, message).with_hint("deploy it first: td app deploy")
+}
+
+/// A release that is deployed once more.
+struct Earlier {
+    release: ReleaseInfo,
+    configured: Configured,
+    source: String,
+}
+
+impl Earlier {
+    async fn load(state: &State, instance: &Instance, number: ReleaseNumber) -> Result<Self, ApiError> {
+        let conn = state.db.conn().await?;
+        let none = || nothing(instance);
+        Ok(Earlier {
+            release: releases::load_release(&conn, instance.id, number).await?.ok_or_else(none)?,
+            configured: releases::load_configured(&conn, instance.id, number).await?.ok_or_else(none)?,
+            source: releases::load_source(&conn, instance.id, number).await?.ok_or_else(none)?,
+        })
+    }
+
+    async fn begin(
+        self,
+        state: &Arc<State>,
+        actor: &Actor,
+        instance: Instance,
+        origin: Origin,
+        (why, detail): (&str, &str),
+        wait: u32,
+    ) -> Result<DeployInfo, ApiError> {
+        if state.shutdown.is_cancelled() {
+            return Err(ApiError::new(Code::ShuttingDown, "the gateway is about to end; try again soon"));
+        }
+        let info = SourceInfo {
+            label: Some(instance.label.to_string()),
+            commit: self.release.commit,
+            message: Some(why.to_owned()),
+            author: self.release.author,
+            wait: Some(wait),
+            ..SourceInfo::default()
+        };
+        let site = Site::new(state, instance).map_err(into_api)?;
+        let (deploy, _) = record(state, actor, &site, &info, &self.source, why).await?;
+        let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
+        pipeline::tell_again(&recorder, detail);
+        let job = Job {
+            deploy: deploy.id(),
+            actor: actor.clone(),
+            site,
+            resolved: self.configured.resolved,
+            blob: Blob { sha256: self.source, size: 0 },
+            info,
+            origin,
+        };
+        let turn = Duration::from_secs(wait.into());
+        state.tasks.spawn(carry_out(job, recorder, deploy.info.status, turn));
+        Ok(deploy.info)
+    }
 }

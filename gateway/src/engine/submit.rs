@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::intake::{self, IntakeError, Packing, Source};
 use super::layout::Site;
 use super::lease;
-use super::pipeline::{self, Attempt, Job};
+use super::pipeline::{self, Attempt, Job, Origin};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::deploys::{self, Deploy, NewDeploy};
@@ -101,7 +101,7 @@ async fn submit_packed<E: std::fmt::Display>(
     let instance = instances::ensure_instance(&conn, app.id, &chosen.resolved.label, &chosen.cluster).await?;
     drop(conn);
     let site = Site::new(state, instance).map_err(into_api)?;
-    let (deploy, is_new) = record(state, actor, &site, &info, &chosen.source.blob.sha256).await?;
+    let (deploy, is_new) = record(state, actor, &site, &info, &chosen.source.blob.sha256, "").await?;
     if is_new {
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
         pipeline::tell_received(&recorder, took, chosen.source.tree.files.len(), chosen.source.blob.size, made);
@@ -115,9 +115,8 @@ async fn submit_packed<E: std::fmt::Display>(
             site,
             resolved: chosen.resolved,
             blob: chosen.source.blob,
-            tree: chosen.source.tree,
             info,
-            reused: None,
+            origin: Origin::Source(chosen.source.tree),
         };
         state.tasks.spawn(carry_out(job, recorder, deploy.info.status, wait));
     }
@@ -205,6 +204,7 @@ pub async fn record(
     site: &Site,
     info: &SourceInfo,
     source: &str,
+    why: &str,
 ) -> Result<(Deploy, bool), ApiError> {
     let conn = state.db.conn().await?;
     let instance = &site.instance;
@@ -243,7 +243,8 @@ pub async fn record(
     }
     let deploy = deploys::load_deploy(&conn, new.id).await?;
     let deploy = deploy.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the deploy vanished")))?;
-    let message = format!("deploy {} of {} ({})", new.id, instance.app_name, instance.label);
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    let message = format!("deploy {} of {} ({}){why}", new.id, instance.app_name, instance.label);
     let entry = timeline::NewEntry {
         actor: Some(actor),
         action: "deploy.started",

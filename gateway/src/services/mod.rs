@@ -14,5 +14,6 @@ pub mod members;
 pub mod nodes;
 pub mod organisations;
 pub mod people;
+pub mod releases;
 pub mod teams;
 pub mod tokens;

@@ -19,6 +19,7 @@ pub mod man;
 pub mod org;
 pub mod person;
 mod reference;
+pub mod release;
 pub mod run;
 mod status;
 pub mod team;
@@ -42,6 +43,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
     match command {
         Command::App(command) => app::run(context, command).await,
         Command::Deploy(command) => deploy::run(context, command).await,
+        Command::Release(command) => release::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Drain(command) => drain::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,

@@ -3,6 +3,7 @@
 mod entry;
 mod limits;
 mod normalise;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -50,8 +51,17 @@ pub async fn read_texts(archive: PathBuf, paths: BTreeSet<String>) -> std::io::R
     if paths.is_empty() {
         return Ok(BTreeMap::new());
     }
-    match tokio::task::spawn_blocking(move || normalise::read_texts(&archive, &paths)).await {
+    match tokio::task::spawn_blocking(move || stored::read_texts(&archive, &paths)).await {
         Ok(result) => result,
+        Err(panic) => Err(std::io::Error::other(panic)),
+    }
+}
+
+/// A mark of each file of a stored archive, which differs where the file differs; none when it is not kept any more.
+pub async fn list_files(archive: PathBuf) -> std::io::Result<Option<BTreeMap<String, String>>> {
+    match tokio::task::spawn_blocking(move || stored::list_files(&archive)).await {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(result) => result.map(Some),
         Err(panic) => Err(std::io::Error::other(panic)),
     }
 }

@@ -67,30 +67,6 @@ fn store(archive: impl Read, folder: &Path, limits: &Limits) -> Result<Source, I
     Ok(Source { blob, tree: pass.tree, manifest: pass.manifest })
 }
 
-/// The contents of some files of a stored archive; a path without a file, or with more than [`TEXT`] bytes or other
-/// than UTF-8, is missing in the answer. Blocks.
-pub fn read_texts(
-    archive: &Path,
-    paths: &std::collections::BTreeSet<String>,
-) -> std::io::Result<std::collections::BTreeMap<String, String>> {
-    let mut texts = std::collections::BTreeMap::new();
-    let mut archive = tar::Archive::new(zstd::Decoder::new(std::fs::File::open(archive)?)?);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if entry.header().entry_type().is_file() && entry.size() <= TEXT && paths.contains(&path) {
-            let mut text = String::new();
-            if entry.read_to_string(&mut text).is_ok() {
-                texts.insert(path, text);
-            }
-        }
-        if texts.len() == paths.len() {
-            break;
-        }
-    }
-    Ok(texts)
-}
-
 /// What extended headers say about the entry that follows them.
 #[derive(Default)]
 struct Extended {

@@ -153,7 +153,7 @@ fn what_is_stored_is_normalised_and_addressed_by_content() {
         ]
     );
     let wanted = ["run.sh".to_owned(), "missing".to_owned()].into();
-    let texts = super::normalise::read_texts(&folder.path().join(&source.blob.sha256), &wanted).unwrap();
+    let texts = super::stored::read_texts(&folder.path().join(&source.blob.sha256), &wanted).unwrap();
     assert_eq!(texts.into_iter().collect::<Vec<_>>(), [("run.sh".to_owned(), "echo".to_owned())]);
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use magrathea_buildpacks::{Recipe, explain_failure, plan_build};
+use magrathea_buildpacks::{Recipe, Tree, explain_failure, plan_build};
 use magrathea_core::api::Phase;
 use magrathea_core::manifest::{Stack, WritableKind};
 use magrathea_core::names::{Layer, ReleaseNumber};
@@ -12,10 +12,12 @@ use magrathea_core::plan::{Limits, Plan, diff_plans};
 use magrathea_core::units::{ByteSize, Span};
 use magrathea_core::wire::{Build, Built};
 
+use super::back::bring_back;
 use super::lay::ensure_all;
-use super::{Attempt, Job, Reused, count, size};
+use super::{Attempt, Job, Origin, Reused, count, size};
+use crate::db::instances::Instance;
 use crate::db::releases::Configured;
-use crate::db::{apps, deploys, plans, releases};
+use crate::db::{Client, apps, deploys, plans, releases};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
 
@@ -46,21 +48,25 @@ struct Place {
 
 pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Failure> {
     let recorder = attempt.recorder.clone();
-    let origin = find_origin(job)?;
+    let origin = match &job.origin {
+        Origin::Back(release) => return bring_back(job, attempt, *release).await,
+        Origin::Again(reused) => Image::Known(reused),
+        Origin::Source(tree) => Image::Build(find_recipe(job, tree)?),
+    };
     for warning in origin.recipe().into_iter().flat_map(|recipe| &recipe.warnings) {
         recorder.warn(warning);
     }
     wait_for_nodes(attempt).await?;
     let resolved = match &origin {
-        Origin::Build(recipe) => {
+        Image::Build(recipe) => {
             refresh_images(attempt, recipe).await;
             settle(job.resolved.clone(), recipe)
         }
-        Origin::Again(_) => job.resolved.clone(),
+        Image::Known(_) => job.resolved.clone(),
     };
-    let config_version = match job.reused.as_ref().and_then(|reused| reused.config_version) {
-        Some(version) => version,
-        None => apps::load_config_version(&job.site.state.db.conn().await?, job.site.instance.app).await?,
+    let config_version = match &origin {
+        Image::Known(Reused { config_version: Some(version), .. }) => *version,
+        _ => apps::load_config_version(&job.site.state.db.conn().await?, job.site.instance.app).await?,
     };
     let configured = Configured { resolved, config_version };
     let (ingredients, place) =
@@ -88,8 +94,8 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     recorder.enter(Phase::Build, &reason).await?;
     let image = async {
         match &origin {
-            Origin::Build(recipe) => build(job, attempt, recipe, &ingredients).await,
-            Origin::Again(reused) => Ok(Built { image: reused.image.clone(), size: reused.size }),
+            Image::Build(recipe) => build(job, attempt, recipe, &ingredients).await,
+            Image::Known(reused) => Ok(Built { image: reused.image.clone(), size: reused.size }),
         }
     };
     let (built, ()) = tokio::try_join!(image, lay_new_ground(attempt, &draft))?;
@@ -103,41 +109,38 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     Ok(Made { plan })
 }
 
-/// Where a release's image comes from.
-enum Origin<'a> {
+/// Where a new release's image comes from.
+enum Image<'a> {
     Build(Box<Recipe>),
-    Again(&'a Reused),
+    Known(&'a Reused),
 }
 
-impl Origin<'_> {
+impl Image<'_> {
     fn recipe(&self) -> Option<&Recipe> {
         match self {
-            Origin::Build(recipe) => Some(recipe),
-            Origin::Again(_) => None,
+            Image::Build(recipe) => Some(recipe),
+            Image::Known(_) => None,
         }
     }
 
     fn reason(&self) -> String {
         match self {
-            Origin::Build(recipe) => format!("{}: {}", recipe.buildpack, recipe.reason),
-            Origin::Again(reused) => format!("the image of {}", reused.release),
+            Image::Build(recipe) => format!("{}: {}", recipe.buildpack, recipe.reason),
+            Image::Known(reused) => format!("the image of {}", reused.release),
         }
     }
 }
 
-fn find_origin(job: &Job) -> Result<Origin<'_>, Failure> {
-    if let Some(reused) = &job.reused {
-        return Ok(Origin::Again(reused));
-    }
-    let recipe = plan_build(&job.tree, &job.resolved.sections).map_err(|error| {
+fn find_recipe(job: &Job, tree: &Tree) -> Result<Box<Recipe>, Failure> {
+    let recipe = plan_build(tree, &job.resolved.sections).map_err(|error| {
         let mut failure = Failure::new("build_failed", error.message);
         failure.hint = error.hint;
         failure
     })?;
-    Ok(Origin::Build(Box::new(recipe)))
+    Ok(Box::new(recipe))
 }
 
-async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
+pub async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
     let state = &attempt.site.state;
     let nodes = attempt.site.nodes();
     let wait = async |patience: Duration| {
@@ -259,11 +262,7 @@ async fn record(
     let instance = &job.site.instance;
     let hosts = hosts_of(&job.site, &ingredients.resolved);
     let mut conn = job.site.state.db.conn().await?;
-    let taken = releases::find_taken_hosts(&conn, &instance.cluster, instance.id, &hosts).await?;
-    if let Some((host, owner)) = taken.first() {
-        return Err(Failure::new("host_taken", format!("routing.domains: {host} belongs to {owner}"))
-            .hint("take another name, or remove it there first"));
-    }
+    check_hosts(&conn, instance, &hosts).await?;
     let tx = conn.transaction().await.map_err(crate::db::DbError::from)?;
     let release = releases::NewRelease {
         instance: instance.id,
@@ -283,6 +282,16 @@ async fn record(
     deploys::set_release(&tx, attempt.deploy, place.number, &built.image, &urls).await?;
     releases::claim_hosts(&tx, &instance.cluster, instance.id, &hosts).await?;
     Ok(tx.commit().await.map_err(crate::db::DbError::from)?)
+}
+
+/// A host belongs to one instance.
+pub async fn check_hosts(client: &impl Client, instance: &Instance, hosts: &[String]) -> Result<(), Failure> {
+    let taken = releases::find_taken_hosts(client, &instance.cluster, instance.id, hosts).await?;
+    match taken.first() {
+        None => Ok(()),
+        Some((host, owner)) => Err(Failure::new("host_taken", format!("routing.domains: {host} belongs to {owner}"))
+            .hint("take another name, or remove it there first")),
+    }
 }
 
 /// What a plan changes, in a few words.

@@ -1,6 +1,7 @@
 //! The way of a deploy from an accepted source to a serving release. Up to the switch everything can be taken back;
 //! after it everything is completed. A process that dies on the way leaves the rest to [`super::recover`].
 
+mod back;
 mod build;
 mod lay;
 mod password;
@@ -37,11 +38,20 @@ pub struct Job {
     pub actor: Actor,
     pub site: Site,
     pub resolved: Resolved,
+    /// Of an earlier release's source only the hash is known.
     pub blob: Blob,
-    pub tree: Tree,
     pub info: SourceInfo,
-    /// The image that is deployed once more; none when one is built.
-    pub reused: Option<Reused>,
+    pub origin: Origin,
+}
+
+/// Where a deploy's release comes from.
+pub enum Origin {
+    /// It is built from the source.
+    Source(Tree),
+    /// A new release with an earlier one's image.
+    Again(Reused),
+    /// An earlier release itself, as it was.
+    Back(ReleaseNumber),
 }
 
 /// An earlier release's image.

@@ -71,12 +71,18 @@ async fn mark_failed(attempt: &Attempt) -> Result<(), crate::db::DbError> {
     releases::release_hosts(&conn, instance, &hosts).await
 }
 
+async fn is_used(attempt: &Attempt, image: &str) -> Result<bool, crate::db::DbError> {
+    let conn = attempt.site.state.db.conn().await?;
+    releases::is_image_kept(&conn, image).await
+}
+
 /// The image of a release that never served is of no use. Another release may have the very same one.
 async fn prune_image(attempt: &Attempt) {
     let Some(image) = &attempt.image else { return };
-    let old = attempt.old.as_ref().is_some_and(|old| old.images().any(|other| other == image));
-    if old {
-        return;
+    match is_used(attempt, image).await {
+        Ok(false) => {}
+        Ok(true) => return,
+        Err(error) => return tracing::info!(%error, "the image of a failed release is removed later"),
     }
     let site = &attempt.site;
     for node in nodes_of(&site.instance.cluster, &site.cluster, Layer::App) {

@@ -1,11 +1,11 @@
 //! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
 
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployStatus, Phase, SourceInfo};
-use magrathea_core::names::DeployId;
+use magrathea_core::names::{DeployId, ReleaseNumber};
 
 use super::world::{Hang, World, app};
-use crate::api::error::Code;
-use crate::db::apps;
+use crate::api::error::{ApiError, Code};
+use crate::db::{apps, instances};
 use crate::engine;
 use crate::services::config::{ValueName, set_value};
 
@@ -299,4 +299,68 @@ async fn a_value_waits_for_the_next_deploy_whatever_is_laid_again_before() {
     world.held().given.clear();
     assert_eq!(world.deploy(&manifest).await.failure, None);
     assert_eq!(given(&world), ["two"]);
+}
+
+fn calls(world: &World) -> Vec<String> {
+    let held = world.held();
+    held.calls.iter().filter(|call| !matches!(call.as_str(), "Inventory" | "Prune" | "ReadServing")).cloned().collect()
+}
+
+#[tokio::test]
+async fn a_release_comes_back_with_its_configuration_and_its_values() {
+    let world = World::new().await;
+    let manifest = |ttl: &str| format!("{}secrets: [KEY]\n", with_ttl(ttl));
+    world.deploy(APP).await;
+    store(&world, "KEY", "one").await;
+    world.deploy(&manifest("1m")).await;
+    store(&world, "KEY", "two").await;
+    assert_eq!(world.deploy(&manifest("2m")).await.failure, None);
+    let cache = world.held().cache.clone();
+    let timeline = world.timeline().await.len();
+    world.quiet().await;
+    world.held().calls.clear();
+    world.held().given.clear();
+
+    let back = async |to: Option<u32>| {
+        let conn = world.state().db.conn().await.unwrap();
+        let found = apps::load_app(&conn, &app()).await.unwrap().unwrap();
+        let instance = instances::list_app_instances(&conn, found.id).await.unwrap().remove(0);
+        drop(conn);
+        let to = to.map(ReleaseNumber);
+        let deploy = engine::rollback(world.state(), &world.test.admin, instance, to, 0).await?;
+        Ok::<_, ApiError>(world.finished(DeployId(deploy.id)).await)
+    };
+    let deploy = back(None).await.unwrap();
+    assert_eq!((deploy.failure, deploy.status), (None, DeployStatus::Succeeded));
+    assert_eq!(deploy.release, Some(ReleaseNumber(2)));
+    assert_eq!(world.held().serving, Some(2));
+    assert_eq!(replicas(&world), [2]);
+    assert_ne!(world.held().cache, cache);
+    let given: Vec<_> = world.held().given.values().filter_map(|values| values.get("KEY").cloned()).collect();
+    assert_eq!(given, ["one"]);
+    // Nothing is built, and the data are not migrated by old code.
+    let calls = calls(&world);
+    assert!(!calls.iter().any(|call| call == "Build" || call.contains("migrate")), "{calls:?}");
+    assert!(calls.contains(&"RunOnce php warm.php".to_owned()), "{calls:?}");
+    assert_eq!(world.timeline().await[timeline..], ["admin deploy.started", "admin deploy.succeeded"]);
+
+    // One that fails leaves the other's image alone.
+    world.held().fail.insert("AwaitHealthy".into());
+    let failed = back(Some(3)).await.unwrap();
+    assert_eq!(failed.status, DeployStatus::Failed);
+    assert_eq!(world.held().serving, Some(2));
+    world.quiet().await;
+    let deploy = back(Some(3)).await.unwrap();
+    assert_eq!((deploy.failure, world.held().serving), (None, Some(3)));
+    assert_eq!(world.held().cache, cache);
+    assert_eq!(world.held().images.len(), 3);
+    for (to, message) in [
+        (Some(3), "v3 serves blog (default) already"),
+        (Some(9), "blog (default) has no release v9 that served and is kept"),
+    ] {
+        assert_eq!(back(to).await.unwrap_err().message, message);
+    }
+    // What follows is a release of its own again, with the values of now.
+    let next = world.deploy(&manifest("2m")).await;
+    assert_eq!(next.release, Some(ReleaseNumber(4)));
 }

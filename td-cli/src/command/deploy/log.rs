@@ -1,6 +1,8 @@
 //! `td deploy log`: what a deploy said, and what it says while it runs. It ends with the deploy's own exit code, so
 //! it is also how a script waits for one.
 
+use uuid::Uuid;
+
 use super::{Which, print_running, print_summary};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -14,15 +16,21 @@ pub struct Arguments {
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let id = arguments.which.find(context, &context.client()?).await?;
+    follow_to_end(context, id, Target::Data).await
+}
+
+/// Shows a deploy to its end; its own exit code. With --json, its events.
+pub async fn follow_to_end(context: &Context<'_>, id: Uuid, target: Target) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let id = arguments.which.find(context, &client).await?;
-    let mut progress = Progress::new(context.printer, Target::Data);
+    let mut progress = Progress::new(context.printer, target);
     let end = if context.globals.json {
-        follow(&client, id, None, &mut Events(context.printer)).await?
+        follow(&client, id, None, &mut Events(context.printer)).await
     } else {
-        follow(&client, id, None, &mut progress).await?
+        follow(&client, id, None, &mut progress).await
     };
-    match end {
+    progress.finish();
+    match end? {
         End::Finished(deploy) => {
             print_summary(context.printer, &deploy, &progress, None);
             Ok(Exit::of_deploy(&deploy))

@@ -1,0 +1,100 @@
+//! Releases of apps.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use magrathea_core::api::{DeployInfo, Release, ReleaseDiff, Rollback};
+use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
+use serde::Deserialize;
+
+use super::error::ApiError;
+use super::extract::{Json, Path, Query};
+use crate::actor::Actor;
+use crate::services::releases;
+use crate::state::State;
+
+/// Most releases of an instance that are listed.
+const MOST: u32 = 500;
+
+/// Which of them.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReleasesQuery {
+    /// Of this label alone.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelName>,
+    /// At most so many of each instance.
+    #[serde(default = "default_limit")]
+    limit: u32,
+}
+
+fn default_limit() -> u32 {
+    50
+}
+
+/// The releases of an app, instance by instance, the newest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/releases", tag = "deploys", params(("app" = String, Path), ReleasesQuery),
+    responses((status = 200, body = Vec<Release>), (status = 404, description = "`app_not_found`")))]
+pub async fn list(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(app): Path<AppName>,
+    Query(ReleasesQuery { label, limit }): Query<ReleasesQuery>,
+) -> Result<axum::Json<Vec<Release>>, ApiError> {
+    Ok(axum::Json(releases::list(&state, &actor, &app, label.as_ref(), limit.min(MOST)).await?))
+}
+
+/// One release.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/releases/{release}", tag = "deploys",
+    params(("app" = String, Path), ("label" = String, Path), ("release" = u32, Path)),
+    responses((status = 200, body = Release),
+        (status = 404, description = "`app_not_found`, `instance_not_found` or `release_not_found`")))]
+pub async fn show(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label, number)): Path<(AppName, LabelName, u32)>,
+) -> Result<axum::Json<Release>, ApiError> {
+    Ok(axum::Json(releases::show(&state, &actor, (&app, &label), ReleaseNumber(number)).await?))
+}
+
+/// With which other.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DiffQuery {
+    /// The release that it is compared with.
+    from: u32,
+}
+
+/// What is different in a release than in another.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/releases/{release}/diff", tag = "deploys",
+    params(("app" = String, Path), ("label" = String, Path), ("release" = u32, Path), DiffQuery),
+    responses((status = 200, body = ReleaseDiff),
+        (status = 404, description = "`app_not_found`, `instance_not_found` or `release_not_found`")))]
+pub async fn diff(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label, number)): Path<(AppName, LabelName, u32)>,
+    Query(DiffQuery { from }): Query<DiffQuery>,
+) -> Result<axum::Json<ReleaseDiff>, ApiError> {
+    let pair = (ReleaseNumber(from), ReleaseNumber(number));
+    Ok(axum::Json(releases::diff(&state, &actor, (&app, &label), pair).await?))
+}
+
+/// Brings an earlier release back: its image, its configuration and the values that it was made with. A deploy, but for the
+/// build and the release hook.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/rollback", tag = "deploys", request_body = Rollback,
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 202, body = DeployInfo), (status = 404, description = "`release_not_found`"),
+        (status = 409, description = "`locked`")))]
+pub async fn rollback(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Json(body): Json<Rollback>,
+) -> Result<(StatusCode, axum::Json<DeployInfo>), ApiError> {
+    let deploy = releases::rollback(&state, &actor, (&app, &label), body).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
+}

@@ -1,0 +1,81 @@
+//! Releases as people see them, and going back to one.
+
+use std::sync::Arc;
+
+use magrathea_core::api::{DeployInfo, Release, ReleaseDiff, Rollback};
+use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
+use magrathea_core::people::Verb;
+
+use super::access::{Reach, find_app, instance_of};
+use crate::actor::Actor;
+use crate::api::error::{ApiError, Code};
+use crate::db::instances::{self, Instance};
+use crate::db::releases;
+use crate::engine;
+use crate::state::State;
+
+/// The releases of an app's instances that somebody may see, instance by instance, the newest first.
+pub async fn list(
+    state: &State,
+    actor: &Actor,
+    app: &AppName,
+    label: Option<&LabelName>,
+    limit: u32,
+) -> Result<Vec<Release>, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
+    let mut all = Vec::new();
+    for instance in instances::list_app_instances(&conn, app.id).await? {
+        if label.is_none_or(|label| *label == instance.label) && actor.may(Verb::Look, instance.place()) {
+            all.extend(releases::list_releases(&conn, &instance, None, limit).await?);
+        }
+    }
+    Ok(all)
+}
+
+pub async fn show(
+    state: &State,
+    actor: &Actor,
+    (app, label): (&AppName, &LabelName),
+    number: ReleaseNumber,
+) -> Result<Release, ApiError> {
+    let instance = find(state, actor, (app, label), Verb::Look).await?;
+    let found = releases::list_releases(&state.db.conn().await?, &instance, Some(number), 1).await?;
+    found.into_iter().next().ok_or_else(|| {
+        ApiError::new(Code::ReleaseNotFound, format!("{app} ({label}) has no release {number}"))
+            .with_hint("td release list shows which there are")
+    })
+}
+
+/// What `to` has that `from` has not, and the other way round.
+pub async fn diff(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    (from, to): (ReleaseNumber, ReleaseNumber),
+) -> Result<ReleaseDiff, ApiError> {
+    let instance = find(state, actor, place, Verb::Look).await?;
+    engine::diff_releases(state, &instance, (from, to)).await
+}
+
+/// Begins to bring an earlier release back.
+pub async fn rollback(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    Rollback { release, wait }: Rollback,
+) -> Result<DeployInfo, ApiError> {
+    let instance = find(state, actor, place, Verb::Deploy).await?;
+    engine::rollback(state, actor, instance, release, wait.unwrap_or(0)).await
+}
+
+async fn find(
+    state: &State,
+    actor: &Actor,
+    (app, label): (&AppName, &LabelName),
+    verb: Verb,
+) -> Result<Instance, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, app, verb, Reach::Label(label)).await?;
+    instance_of(&conn, &app, label).await
+}

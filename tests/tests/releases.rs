@@ -1,0 +1,78 @@
+//! Releases: listing, comparing, and going back to one.
+
+use std::time::Duration;
+
+use magrathea_tests::load::{Load, failures};
+use magrathea_tests::{Lab, site::Site};
+
+const PAGE: &str = "<?php header('Cache-Control: no-store'); echo 'two ', getenv('KEY'), ' ', ini_get('memory_limit');";
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn an_earlier_release_comes_back_whole_under_load() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "returns");
+    let manifest = |limit: &str| {
+        format!(
+            "secrets: [KEY]\napp_layer: {{ini: {{memory_limit: {limit}}}}}\nhooks: {{release: ['date >> uploads/log']}}\nstorage: {{writable: {{uploads: {{kind: shared}}}}}}\n"
+        )
+    };
+    site.td(&["app", "create", "returns"]).ok();
+    site.td(&["config", "set", "KEY=old", "--no-deploy"]).ok();
+    site.file("magrathea.yml", manifest("96M")).file("index.php", PAGE.replace("two", "one"));
+    site.deploy().ok();
+    assert_eq!(site.get("/").await, (200, "one old 96M".into()));
+    site.td(&["config", "set", "KEY=new", "--no-deploy"]).ok();
+    site.file("magrathea.yml", manifest("112M")).file("index.php", PAGE).file("new.php", "<?php");
+    site.deploy().ok();
+    assert_eq!(site.get("/").await, (200, "two new 112M".into()));
+
+    let load = Load::start(lab.client(), site.url("/"), 50, Duration::from_secs(120));
+    let ended = site.td(&["release", "rollback"]).ok();
+    assert!(ended.stderr.contains("v1"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("build"), "{}", ended.stderr);
+    assert_eq!(site.get("/").await, (200, "one old 96M".into()));
+    site.td(&["release", "rollback", "v2"]).ok();
+    assert_eq!(site.get("/").await, (200, "two new 112M".into()));
+    site.td(&["release", "rollback", "1"]).ok();
+    let answers = load.finish();
+    assert!(answers.len() > 50, "{} requests are no load", answers.len());
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    // The release hook ran once for each release.
+    let hooks = lab.td(site.path(), &["app", "run", "--app", "returns", "wc -l < uploads/log"]).ok();
+    assert_eq!(hooks.stdout.trim(), "2");
+
+    let list = site.td(&["release", "list", "--json"]).ok().json();
+    let rows: Vec<_> = list.as_array().unwrap().iter().map(|r| (&r["number"], &r["serving"], &r["state"])).collect();
+    assert_eq!(serde_json::json!(rows), serde_json::json!([[2, false, "served"], [1, true, "served"]]));
+    assert_eq!(list[1]["config_version"], 1);
+    let info = site.td(&["release", "info"]).ok().stdout;
+    assert!(info.contains("v1 of label default") && info.contains("state     serving"), "{info}");
+
+    let diff = site.td(&["release", "diff", "v1", "v2", "--json"]).ok().json();
+    let files = serde_json::json!([
+        {"name": "index.php", "difference": "changed"},
+        {"name": "magrathea.yml", "difference": "changed"},
+        {"name": "new.php", "difference": "added"},
+    ]);
+    assert_eq!(diff["files"], files);
+    let setting = serde_json::json!([{"path": "app_layer.ini.memory_limit", "from": "96M", "to": "112M"}]);
+    assert_eq!(diff["settings"], setting);
+    assert_eq!(diff["values"], serde_json::json!([{"name": "KEY", "difference": "changed"}]));
+    let texts = diff["rendered"].as_array().unwrap();
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    assert!(texts[0]["diff"].as_str().unwrap().contains("memory_limit"), "{texts:#?}");
+    let shown = site.td(&["release", "diff", "v1", "v2"]).ok().stdout;
+    assert!(shown.contains("+ new.php") && shown.contains("memory_limit: 96M -> 112M"), "{shown}");
+    assert!(!shown.contains("old") && !shown.contains("new\n"), "a value is told: {shown}");
+
+    for (to, said) in
+        [("v1", "v1 serves returns (default) already"), ("v7", "has no release v7 that served and is kept")]
+    {
+        let refused = site.td(&["release", "rollback", to]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    let nothing = site.td(&["release", "rollback"]);
+    assert!(nothing.stderr.contains("has no release before v1"), "{}", nothing.stderr);
+}

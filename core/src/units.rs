@@ -16,6 +16,13 @@ pub struct ByteSize(pub u64);
 #[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
 
+impl Span {
+    /// In seconds, at least one.
+    pub fn whole_seconds(self) -> u32 {
+        u32::try_from(self.0.as_secs().max(1)).unwrap_or(u32::MAX)
+    }
+}
+
 /// Why a size or a span was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {

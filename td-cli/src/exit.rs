@@ -73,7 +73,7 @@ impl Exit {
     }
 
     /// What an error code of the API comes to.
-    fn of_code(code: &str) -> Self {
+    pub fn of_code(code: &str) -> Self {
         match code {
             "name_invalid" | "query_invalid" | "confirmation_mismatch" => Exit::Usage,
             "manifest_invalid" | "label_unknown" | "cluster_unknown" | "plan_invalid" => Exit::ManifestInvalid,

@@ -34,6 +34,8 @@ pub struct Progress<'a> {
     /// The phase whose heading was printed last.
     heading: Option<Phase>,
     logged: BTreeMap<Phase, usize>,
+    /// Stands before every line, to tell several apart.
+    prefix: String,
 }
 
 struct Running {
@@ -44,7 +46,13 @@ struct Running {
 impl<'a> Progress<'a> {
     pub fn new(printer: &'a Printer, target: Target) -> Self {
         let live = (target == Target::Progress && printer.is_live()).then(MultiProgress::new);
-        Progress { printer, target, live, running: BTreeMap::new(), heading: None, logged: BTreeMap::new() }
+        let (running, logged) = (BTreeMap::new(), BTreeMap::new());
+        Progress { printer, target, live, running, heading: None, logged, prefix: String::new() }
+    }
+
+    /// One of several that are told side by side.
+    pub fn labelled(printer: &'a Printer, target: Target, label: &str) -> Self {
+        Progress { live: None, prefix: format!("{label:<12} "), ..Progress::new(printer, target) }
     }
 
     /// Shows an upload until the guard is dropped.
@@ -71,7 +79,7 @@ impl<'a> Progress<'a> {
         let text = format!("{mark} {}", clean(message));
         // Even the quiet want to know.
         match (&self.live, self.target) {
-            (None, Target::Progress) => self.printer.message(text),
+            (None, Target::Progress) => self.printer.message(format!("{}{text}", self.prefix)),
             _ => self.line(text),
         }
     }
@@ -124,8 +132,9 @@ impl<'a> Progress<'a> {
     }
 
     fn line(&self, line: impl AsRef<str>) {
+        let line = format!("{}{}", self.prefix, line.as_ref());
         match (&self.live, self.target) {
-            (Some(live), _) => drop(live.println(line.as_ref())),
+            (Some(live), _) => drop(live.println(&line)),
             (None, Target::Progress) => self.printer.note(line),
             (None, Target::Data) => self.printer.data(line),
         }

@@ -76,3 +76,82 @@ async fn an_earlier_release_comes_back_whole_under_load() {
     let nothing = site.td(&["release", "rollback"]);
     assert!(nothing.stderr.contains("has no release before v1"), "{}", nothing.stderr);
 }
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn one_label_gets_the_very_image_of_another_with_its_own_configuration() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "promoted");
+    site.file("index.php", "<?php header('Cache-Control: no-store'); echo getenv('STAGE'), ' ', getenv('KEY');").file(
+        "magrathea.yml",
+        "
+secrets: [KEY]
+labels:
+  staging: {branch: develop, env: {STAGE: staging}}
+  production: {branch: main, env: {STAGE: production}, routing: {domains: [promoted-live.localhost]}}
+  flat: {app_layer: {stack: static}}
+",
+    );
+    site.td(&["app", "create", "promoted"]).ok();
+    for label in ["staging", "production"] {
+        site.td(&["config", "set", &format!("KEY=of-{label}"), "--no-deploy", "--label", label]).ok();
+    }
+    let before = site.td(&["app", "promote", "staging", "production"]);
+    assert_eq!(before.code, 1, "{}", before.stderr);
+    assert!(before.stderr.contains("promoted has no instance with the label staging"), "{}", before.stderr);
+    site.td(&["app", "deploy", "--dirty", "--label", "staging"]).ok();
+    let get = async |host: &str| lab.client().get(lab.url(host, "/")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(get("promoted-staging.localhost").await, "staging of-staging");
+    site.td(&["app", "promote", "staging", "production"]).ok();
+    assert_eq!(get("promoted-live.localhost").await, "production of-production");
+    assert_eq!(get("promoted-staging.localhost").await, "staging of-staging");
+    let list = site.td(&["release", "list", "--json"]).ok().json();
+    let images: Vec<_> = list.as_array().unwrap().iter().map(|release| release["image"].as_str().unwrap()).collect();
+    assert_eq!(images.len(), 2);
+    assert_eq!(images[0], images[1]);
+
+    for (args, code, said) in [
+        (["staging", "staging"], 1, "staging serves that already"),
+        (["staging", "nowhere"], 3, "its magrathea.yml has no label nowhere"),
+        (["staging", "flat"], 3, "the image runs on"),
+    ] {
+        let refused = site.td(&["app", "promote", args[0], args[1]]);
+        assert_eq!(refused.code, code, "{}", refused.stderr);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn all_labels_are_deployed_side_by_side() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "several");
+    let labels = "
+labels:
+  one: {env: {STAGE: first}}
+  two: {env: {STAGE: second}}
+  away: {cluster: nowhere}
+  broken: {hooks: {release: ['exit 9']}}
+";
+    site.file("index.php", "<?php header('Cache-Control: no-store'); echo getenv('STAGE');")
+        .file("magrathea.yml", labels);
+    let ended = site.td(&["app", "deploy", "--dirty", "--all"]);
+    assert_eq!(ended.code, 3, "the first that failed, in the order of names: {}", ended.stderr);
+    for (label, said) in
+        [("one", "succeeded"), ("two", "succeeded"), ("away", "refused:"), ("broken", "failed (release_hook)")]
+    {
+        let row = ended.stdout.lines().find(|line| line.starts_with(&format!("{label} "))).unwrap_or_default();
+        assert!(row.contains(said), "{label}: {}", ended.stdout);
+    }
+    assert!(ended.stderr.lines().any(|line| line.starts_with("one ") && line.contains("health")), "{}", ended.stderr);
+    for (host, stage) in [("several-one.localhost", "first"), ("several-two.localhost", "second")] {
+        let answer = lab.client().get(lab.url(host, "/")).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), stage);
+    }
+    site.file("magrathea.yml", "labels: {one: {}, two: {}}\n");
+    let ended = site.td(&["app", "deploy", "--dirty", "--all", "--json"]).ok().json();
+    let statuses: Vec<_> = ended.as_array().unwrap().iter().map(|entry| &entry["deploy"]["status"]).collect();
+    assert_eq!(statuses, ["succeeded", "succeeded"]);
+    let refused = site.td(&["app", "deploy", "--all", "--label", "one"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}

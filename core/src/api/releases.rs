@@ -49,6 +49,34 @@ pub struct Rollback {
     pub wait: Option<u32>,
 }
 
+/// Body of `POST /v1/apps/{app}/instances/{label}/promote`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    /// The label that gets what this one serves.
+    pub to: String,
+    /// Seconds to wait for another deploy of that label to end; refused at once when absent.
+    #[serde(default)]
+    pub wait: Option<u32>,
+}
+
+/// What came of one label, where all were to be deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LabelDeploy {
+    pub label: String,
+    /// The deploy that began.
+    pub deploy: Option<super::DeployInfo>,
+    /// Why none did.
+    pub error: Option<LabelRefusal>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LabelRefusal {
+    pub code: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
 /// How a part differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

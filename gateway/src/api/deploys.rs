@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use magrathea_core::api::{DeployEvent, DeployInfo, PlanPreview, SourceInfo};
+use magrathea_core::api::{DeployEvent, DeployInfo, LabelDeploy, PlanPreview, SourceInfo};
 use magrathea_core::names::{AppName, DeployId, InstanceId};
 use magrathea_core::people::Verb;
 use serde::Deserialize;
@@ -71,6 +71,26 @@ pub async fn submit(
     check_type(request.headers())?;
     let deploy = engine::submit(&state, &actor, &app, info, source(request)).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
+}
+
+/// Deploys a source under each of its labels. One that cannot be deployed is no hindrance to the others.
+#[utoipa::path(post, path = "/v1/apps/{app}/deploys/all", tag = "deploys", params(("app" = String, Path), SourceInfo),
+    request_body(content = Vec<u8>, content_type = "application/zstd", description = "A tar compressed with zstd."),
+    responses((status = 202, body = Vec<LabelDeploy>),
+        (status = 422, description = "`manifest_invalid`, `source_invalid`, …")))]
+pub async fn submit_all(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(app): Path<AppName>,
+    Query(info): Query<SourceInfo>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<Vec<LabelDeploy>>), ApiError> {
+    check_type(request.headers())?;
+    if info.label.is_some() {
+        return Err(ApiError::new(Code::QueryInvalid, "a label is chosen where all are deployed"));
+    }
+    let deploys = engine::submit_all(&state, &actor, &app, info, source(request)).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(deploys)))
 }
 
 /// What deploying a source would change, without doing it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{DeployInfo, Release, ReleaseDiff, Rollback};
+use magrathea_core::api::{DeployInfo, Promote, Release, ReleaseDiff, Rollback};
 use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
 use serde::Deserialize;
 
@@ -96,5 +96,21 @@ pub async fn rollback(
     Json(body): Json<Rollback>,
 ) -> Result<(StatusCode, axum::Json<DeployInfo>), ApiError> {
     let deploy = releases::rollback(&state, &actor, (&app, &label), body).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
+}
+
+/// Deploys the very image that a label serves under another label, with that one's own configuration and values. A deploy, but
+/// for the build.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/promote", tag = "deploys", request_body = Promote,
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 202, body = DeployInfo), (status = 404, description = "`release_not_found`"),
+        (status = 409, description = "`locked`"), (status = 422, description = "`label_unknown` or `plan_invalid`")))]
+pub async fn promote(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Json(body): Json<Promote>,
+) -> Result<(StatusCode, axum::Json<DeployInfo>), ApiError> {
+    let deploy = releases::promote(&state, &actor, (&app, &label), body).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
 }

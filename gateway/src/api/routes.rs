@@ -41,6 +41,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}/releases/{release}", get(releases::show))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}/diff", get(releases::diff))
         .route("/v1/apps/{app}/instances/{label}/rollback", post(releases::rollback))
+        .route("/v1/apps/{app}/instances/{label}/promote", post(releases::promote))
         .route("/v1/apps/{app}/releases", get(releases::list))
         .route("/v1/apps/{app}/runs", get(remote::list_runs))
         .route("/v1/runs/{id}", get(remote::show_run))
@@ -94,6 +95,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}", delete(apps::destroy))
         .route("/v1/apps/{app}/instances/{label}", delete(apps::destroy_instance))
         .route("/v1/apps/{app}/deploys", post(deploys::submit))
+        .route("/v1/apps/{app}/deploys/all", post(deploys::submit_all))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
         .route("/v1/deploys/{id}/events", get(deploys::events))
         .route("/v1/apps/{app}/instances/{label}/shell", get(remote::shell))
@@ -182,8 +184,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::timeline,
-        deploys::submit, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
+        deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
         releases::list, releases::show, releases::diff, releases::rollback,
+        releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,

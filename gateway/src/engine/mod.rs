@@ -5,6 +5,7 @@
 //! node through `apply` and tell people through `events`.
 
 mod apply;
+mod choose;
 mod destroy;
 mod differ;
 mod events;
@@ -16,6 +17,7 @@ mod lease;
 mod lists;
 mod pipeline;
 mod preview;
+mod promote;
 mod reconcile;
 mod recover;
 mod redeploy;
@@ -37,10 +39,11 @@ pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
 pub use preview::preview;
+pub use promote::promote;
 pub use redeploy::{Values, redeploy, rollback};
 pub use runtime::Engine;
 pub use secrets::rotate_password;
-pub use submit::{into_api, locked, submit, submit_tar};
+pub use submit::{into_api, locked, submit, submit_all, submit_tar};
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
 
 use crate::state::State;

@@ -6,16 +6,18 @@ use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_buildpacks::plan_build;
 use magrathea_core::api::{PlanPreview, PlannedValue, SourceInfo};
-use magrathea_core::names::{AppId, AppName, InstanceId, OrganisationId};
+use magrathea_core::manifest::Resolved;
+use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, OrganisationId};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, Spec, diff_plans};
 use uuid::Uuid;
 
+use super::choose::{Received, receive};
 use super::failure::Failure;
 use super::intake::Packing;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
 use super::secrets::name_secrets;
-use super::submit::{Chosen, choose, into_api};
+use super::submit::into_api;
 use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::db::apps::App;
@@ -35,15 +37,22 @@ pub async fn preview<E: std::fmt::Display>(
     if let Some(app) = &known {
         require(actor, app, Verb::Look, Reach::Some)?;
     }
-    let chosen = choose(state, name, &info, Packing::Zstd, body).await?;
+    let received = receive(state, name, Packing::Zstd, body).await?;
+    let (resolved, cluster) = received.choose(state, &info)?;
     if let Some(app) = &known {
-        require(actor, app, Verb::Look, Reach::Label(&chosen.resolved.label))?;
+        require(actor, app, Verb::Look, Reach::Label(&resolved.label))?;
     }
-    draw(state, known, name, chosen).await.map_err(into_api)
+    draw(state, known, name, received, (resolved, cluster)).await.map_err(into_api)
 }
 
-async fn draw(state: &Arc<State>, app: Option<App>, name: &AppName, chosen: Chosen) -> Result<PlanPreview, Failure> {
-    let Chosen { source, resolved, cluster, mut warnings } = chosen;
+async fn draw(
+    state: &Arc<State>,
+    app: Option<App>,
+    name: &AppName,
+    received: Received,
+    (resolved, cluster): (Resolved, ClusterName),
+) -> Result<PlanPreview, Failure> {
+    let Received { source, mut warnings, .. } = received;
     let recipe = plan_build(&source.tree, &resolved.sections).map_err(|error| {
         let mut failure = Failure::new("build_failed", error.message);
         failure.hint = error.hint;

@@ -48,7 +48,9 @@ pub async fn redeploy(
             Values::AsServed => Some(earlier.configured.config_version),
         },
     });
-    earlier.begin(state, actor, instance, origin, (why, &format!("{number} once more: {why}")), wait).await
+    let told = format!("{number} once more: {why}");
+    let why = Why { message: Some(why.to_owned()), told, warning: None };
+    earlier.begin(state, actor, instance, origin, why, wait).await
 }
 
 /// Brings back an earlier release, or the one before that which serves.
@@ -81,24 +83,33 @@ pub async fn rollback(
         })?,
     };
     let earlier = Earlier::load(state, &instance, number).await?;
-    let why = format!("back from {serving} to {number}");
-    earlier.begin(state, actor, instance, Origin::Back(number), (&why, &why), wait).await
+    let told = format!("back from {serving} to {number}");
+    let why = Why { message: Some(told.clone()), told, warning: None };
+    earlier.begin(state, actor, instance, Origin::Back(number), why, wait).await
 }
 
-fn nothing(instance: &Instance) -> ApiError {
+/// What such a deploy is told to be.
+pub struct Why {
+    /// The message of the release that it makes.
+    pub message: Option<String>,
+    pub told: String,
+    pub warning: Option<String>,
+}
+
+pub fn nothing(instance: &Instance) -> ApiError {
     let message = format!("{} ({}) serves nothing yet", instance.app_name, instance.label);
     ApiError::new(Code::ReleaseNotFound, message).with_hint("deploy it first: td app deploy")
 }
 
 /// A release that is deployed once more.
-struct Earlier {
-    release: ReleaseInfo,
-    configured: Configured,
-    source: String,
+pub struct Earlier {
+    pub release: ReleaseInfo,
+    pub configured: Configured,
+    pub source: String,
 }
 
 impl Earlier {
-    async fn load(state: &State, instance: &Instance, number: ReleaseNumber) -> Result<Self, ApiError> {
+    pub async fn load(state: &State, instance: &Instance, number: ReleaseNumber) -> Result<Self, ApiError> {
         let conn = state.db.conn().await?;
         let none = || nothing(instance);
         Ok(Earlier {
@@ -108,13 +119,13 @@ impl Earlier {
         })
     }
 
-    async fn begin(
+    pub async fn begin(
         self,
         state: &Arc<State>,
         actor: &Actor,
         instance: Instance,
         origin: Origin,
-        (why, detail): (&str, &str),
+        why: Why,
         wait: u32,
     ) -> Result<DeployInfo, ApiError> {
         if state.shutdown.is_cancelled() {
@@ -123,15 +134,18 @@ impl Earlier {
         let info = SourceInfo {
             label: Some(instance.label.to_string()),
             commit: self.release.commit,
-            message: Some(why.to_owned()),
+            message: why.message,
             author: self.release.author,
             wait: Some(wait),
             ..SourceInfo::default()
         };
         let site = Site::new(state, instance).map_err(into_api)?;
-        let (deploy, _) = record(state, actor, &site, &info, &self.source, why).await?;
+        let (deploy, _) = record(state, actor, &site, &info, &self.source, &why.told).await?;
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
-        pipeline::tell_again(&recorder, detail);
+        pipeline::tell_again(&recorder, &why.told);
+        if let Some(warning) = &why.warning {
+            recorder.warn(warning);
+        }
         let job = Job {
             deploy: deploy.id(),
             actor: actor.clone(),

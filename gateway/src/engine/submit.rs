@@ -5,22 +5,24 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use magrathea_core::api::{DeployInfo, DeployStatus, Phase, SourceInfo};
-use magrathea_core::manifest::{self, DEFAULT_LABEL, Manifest, Resolved};
+use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, LabelRefusal, Phase, SourceInfo};
+use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{AppName, ClusterName, DeployId, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
 
+use super::choose::{Received, receive};
 use super::events::Recorder;
 use super::failure::Failure;
-use super::intake::{self, IntakeError, Packing, Source};
+use super::intake::Packing;
 use super::layout::Site;
 use super::lease;
 use super::pipeline::{self, Attempt, Job, Origin};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
+use crate::db::apps::{self, App};
 use crate::db::deploys::{self, Deploy, NewDeploy};
-use crate::db::{apps, instances, timeline};
+use crate::db::{instances, timeline};
 use crate::services::access::{Reach, no_app, require, sees};
 use crate::services::apps::{check_may_create, ensure_app};
 use crate::state::State;
@@ -30,14 +32,6 @@ const TURN: Duration = Duration::from_millis(100);
 
 /// How long a deploy waits for a gateway that has just started.
 const OPENING: Duration = Duration::from_secs(10);
-
-/// A source and the configuration that it is deployed with.
-pub struct Chosen {
-    pub source: Source,
-    pub resolved: Resolved,
-    pub cluster: ClusterName,
-    pub warnings: Vec<String>,
-}
 
 /// Takes a source in, a tar packed with zstd, and begins its deploy, which goes on by itself whether or not the caller
 /// stays.
@@ -70,11 +64,57 @@ async fn submit_packed<E: std::fmt::Display>(
     packing: Packing,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<DeployInfo, ApiError> {
+    let began = Instant::now();
+    let known = admit(state, actor, name, &info).await?;
+    let received = receive(state, name, packing, body).await?;
+    let (resolved, cluster) = received.choose(state, &info)?;
+    let (app, made) = make_app(state, actor, name, known).await?;
+    let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name) };
+    begin(state, actor, &app, info, &intake, (resolved, cluster)).await
+}
+
+/// Takes a source in and begins a deploy of each of its labels. That one cannot begin is no hindrance to the others.
+pub async fn submit_all<E: std::fmt::Display>(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    info: SourceInfo,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<Vec<LabelDeploy>, ApiError> {
+    let began = Instant::now();
+    let known = admit(state, actor, name, &info).await?;
+    let received = receive(state, name, Packing::Zstd, body).await?;
+    let (app, mut made) = make_app(state, actor, name, known).await?;
+    let mut all = Vec::new();
+    for label in received.manifest.labels.keys() {
+        let info = SourceInfo { label: Some(label.to_string()), ..info.clone() };
+        let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name) };
+        let begun = async {
+            let chosen = received.choose(state, &info)?;
+            begin(state, actor, &app, info, &intake, chosen).await
+        };
+        let (deploy, error) = match begun.await {
+            Ok(deploy) => (Some(deploy), None),
+            Err(error) => (None, Some(refusal(error))),
+        };
+        made &= deploy.is_none();
+        all.push(LabelDeploy { label: label.to_string(), deploy, error });
+    }
+    Ok(all)
+}
+
+fn refusal(error: ApiError) -> LabelRefusal {
+    if let Some(cause) = &error.cause {
+        tracing::error!(code = error.code.as_str(), "{cause:#}");
+    }
+    LabelRefusal { code: error.code.as_str().to_owned(), message: error.message, hint: error.hint }
+}
+
+/// Whether somebody may deploy the app at all, before a large source is taken in; the label is known only after it.
+async fn admit(state: &State, actor: &Actor, name: &AppName, info: &SourceInfo) -> Result<Option<App>, ApiError> {
     if state.shutdown.is_cancelled() {
         return Err(ApiError::new(Code::ShuttingDown, "the gateway is about to end; try again soon"));
     }
-    let began = Instant::now();
-    // Before a large source is taken in; the label is known only after it.
     let known = apps::load_app(&state.db.conn().await?, name).await?.filter(|app| sees(actor, app));
     match &known {
         Some(app) => {
@@ -86,26 +126,50 @@ async fn submit_packed<E: std::fmt::Display>(
             return Err(no_app(name).with_hint(format!("make it with `td app create {name}`, or deploy with --create")));
         }
     }
-    let chosen = choose(state, name, &info, packing, body).await?;
-    let label = &chosen.resolved.label;
-    let (app, made) = match known {
-        Some(app) => (app, None),
-        None => (ensure_app(&state.db, actor, name).await?, Some(name)),
-    };
-    require(actor, &app, Verb::Deploy, Reach::Label(label))?;
+    Ok(known)
+}
+
+/// The app, and whether it was made just now.
+async fn make_app(
+    state: &Arc<State>,
+    actor: &Actor,
+    name: &AppName,
+    known: Option<App>,
+) -> Result<(App, bool), ApiError> {
+    match known {
+        Some(app) => Ok((app, false)),
+        None => Ok((ensure_app(&state.db, actor, name).await?, true)),
+    }
+}
+
+/// What a deploy is told about how its source came.
+struct Intake<'a> {
+    received: &'a Received,
+    took: Duration,
+    /// The app that was made for it.
+    made: Option<&'a AppName>,
+}
+
+async fn begin(
+    state: &Arc<State>,
+    actor: &Actor,
+    app: &App,
+    info: SourceInfo,
+    intake: &Intake<'_>,
+    (resolved, cluster): (Resolved, ClusterName),
+) -> Result<DeployInfo, ApiError> {
+    require(actor, app, Verb::Deploy, Reach::Label(&resolved.label))?;
     if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
         return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
     }
-    let took = began.elapsed();
-    let conn = state.db.conn().await?;
-    let instance = instances::ensure_instance(&conn, app.id, &chosen.resolved.label, &chosen.cluster).await?;
-    drop(conn);
+    let instance = instances::ensure_instance(&state.db.conn().await?, app.id, &resolved.label, &cluster).await?;
     let site = Site::new(state, instance).map_err(into_api)?;
-    let (deploy, is_new) = record(state, actor, &site, &info, &chosen.source.blob.sha256, "").await?;
+    let Received { source, warnings, .. } = intake.received;
+    let (deploy, is_new) = record(state, actor, &site, &info, &source.blob.sha256, "").await?;
     if is_new {
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
-        pipeline::tell_received(&recorder, took, chosen.source.tree.files.len(), chosen.source.blob.size, made);
-        for warning in &chosen.warnings {
+        pipeline::tell_received(&recorder, intake.took, source.tree.files.len(), source.blob.size, intake.made);
+        for warning in warnings {
             recorder.warn(warning);
         }
         let wait = Duration::from_secs(info.wait.unwrap_or(0).into());
@@ -113,88 +177,14 @@ async fn submit_packed<E: std::fmt::Display>(
             deploy: deploy.id(),
             actor: actor.clone(),
             site,
-            resolved: chosen.resolved,
-            blob: chosen.source.blob,
+            resolved,
+            blob: source.blob.clone(),
             info,
-            origin: Origin::Source(chosen.source.tree),
+            origin: Origin::Source(source.tree.clone()),
         };
         state.tasks.spawn(carry_out(job, recorder, deploy.info.status, wait));
     }
     Ok(deploy.info)
-}
-
-/// Receives the source, reads its manifest and chooses label and cluster. Records nothing.
-pub async fn choose<E: std::fmt::Display>(
-    state: &Arc<State>,
-    app: &AppName,
-    info: &SourceInfo,
-    packing: Packing,
-    body: impl Stream<Item = Result<Bytes, E>>,
-) -> Result<Chosen, ApiError> {
-    let source = intake::receive(body, packing, state.blobs()).await.map_err(refused)?;
-    let (manifest, mut warnings) = match &source.manifest {
-        None => (manifest::default_manifest(), Vec::new()),
-        Some(text) => {
-            let parsed = manifest::parse_manifest(manifest::FILE_NAME, text).map_err(ApiError::diagnostics)?;
-            let warnings = parsed.1.0.iter().map(|d| format!("{}:{}: {}", d.file, d.line, d.message)).collect();
-            (parsed.0, warnings)
-        }
-    };
-    if let Some(named) = manifest.app.as_ref().filter(|named| *named != app) {
-        warnings.push(format!("magrathea.yml names the app {named}, but it is deployed as {app}"));
-    }
-    let label = choose_label(&manifest, info)?;
-    let Some(resolved) = manifest.labels.get(&label).cloned() else {
-        return Err(ApiError::internal(anyhow::anyhow!("label {label} vanished")));
-    };
-    let cluster = choose_cluster(state, &resolved)?;
-    Ok(Chosen { source, resolved, cluster, warnings })
-}
-
-/// The label that was asked for, the branch's, the only one, or the default.
-fn choose_label(manifest: &Manifest, info: &SourceInfo) -> Result<LabelName, ApiError> {
-    let labels = &manifest.labels;
-    let all = || labels.keys().map(LabelName::as_str).collect::<Vec<_>>().join(", ");
-    if let Some(wanted) = &info.label {
-        let found = labels.keys().find(|label| label.as_str() == wanted).cloned();
-        return found.ok_or_else(|| {
-            ApiError::new(Code::LabelUnknown, format!("magrathea.yml has no label {wanted:?}"))
-                .with_hint(format!("it has {}", all()))
-        });
-    }
-    if let Some(branch) = &info.branch {
-        let mut of_branch = labels.iter().filter(|(_, resolved)| resolved.branch.as_ref() == Some(branch));
-        if let (Some((label, _)), None) = (of_branch.next(), of_branch.next()) {
-            return Ok(label.clone());
-        }
-    }
-    let mut labels = labels.keys();
-    match (labels.next(), labels.next()) {
-        (Some(only), None) => Ok(only.clone()),
-        _ => manifest.labels.keys().find(|label| label.as_str() == DEFAULT_LABEL).cloned().ok_or_else(|| {
-            ApiError::new(Code::LabelUnknown, "magrathea.yml has several labels and none was chosen")
-                .with_hint(format!("choose one with --label: {}", all()))
-        }),
-    }
-}
-
-/// The label's cluster, or the only one.
-fn choose_cluster(state: &State, resolved: &Resolved) -> Result<ClusterName, ApiError> {
-    let clusters = state.clusters();
-    let all = || clusters.clusters.keys().map(ClusterName::as_str).collect::<Vec<_>>().join(", ");
-    match &resolved.cluster {
-        Some(name) if clusters.clusters.contains_key(name) => Ok(name.clone()),
-        Some(name) => Err(ApiError::new(Code::ClusterUnknown, format!("clusters.yml has no cluster {name}"))
-            .with_hint(format!("it has {}", all()))),
-        None => match (clusters.clusters.keys().next(), clusters.clusters.len()) {
-            (Some(only), 1) => Ok(only.clone()),
-            _ => Err(ApiError::new(
-                Code::ClusterUnknown,
-                format!("the label {} names no cluster, and there is not just one", resolved.label),
-            )
-            .with_hint(format!("add `cluster:` to the label; clusters.yml has {}", all()))),
-        },
-    }
 }
 
 /// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of.
@@ -319,17 +309,6 @@ async fn wait_for_turn(job: &Job, recorder: &Recorder, wait: Duration) -> Result
             Err(Failure::new("locked", message).hint("wait longer, or cancel the other deploy"))
         }
     }
-}
-
-fn refused(error: IntakeError) -> ApiError {
-    let code = match &error {
-        IntakeError::Limit { .. } => Code::SourceTooLarge,
-        IntakeError::Entry { .. } | IntakeError::Unreadable(_) | IntakeError::Empty => Code::SourceInvalid,
-        IntakeError::Store(_) => return ApiError::internal(error),
-    };
-    let mut api = ApiError::new(code, error.to_string());
-    api.hint = error.hint();
-    api
 }
 
 /// A failure outside of a deploy, as the API tells it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use magrathea_core::api::{DeployInfo, Release, ReleaseDiff, Rollback};
+use magrathea_core::api::{DeployInfo, Promote, Release, ReleaseDiff, Rollback};
 use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
 use magrathea_core::people::Verb;
 
@@ -67,6 +67,23 @@ pub async fn rollback(
 ) -> Result<DeployInfo, ApiError> {
     let instance = find(state, actor, place, Verb::Deploy).await?;
     engine::rollback(state, actor, instance, release, wait.unwrap_or(0)).await
+}
+
+/// Begins to deploy what one label serves under another, with that one's configuration.
+pub async fn promote(
+    state: &Arc<State>,
+    actor: &Actor,
+    (app, label): (&AppName, &LabelName),
+    Promote { to, wait }: Promote,
+) -> Result<DeployInfo, ApiError> {
+    let to: LabelName = to.parse()?;
+    if *label == to {
+        return Err(ApiError::new(Code::BodyInvalid, format!("{to} serves that already"))
+            .with_hint("promote it to another label"));
+    }
+    let from = find(state, actor, (app, label), Verb::Look).await?;
+    find_app(&state.db.conn().await?, actor, app, Verb::Deploy, Reach::Label(&to)).await?;
+    engine::promote(state, actor, from, &to, wait.unwrap_or(0)).await
 }
 
 async fn find(

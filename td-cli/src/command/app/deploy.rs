@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use magrathea_core::api::DeployInfo;
+use magrathea_core::names::AppName;
 use magrathea_core::units::Span;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::upload::upload;
+use crate::client::Client;
 use crate::command::deploy::{print_running, print_summary};
 use crate::context::{Context, locate};
 use crate::exit::{Exit, Failure};
@@ -22,40 +25,27 @@ pub struct Arguments {
     /// Wait this long for another deploy of the instance to end; without it td refuses at once
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
     wait: Option<Span>,
+    /// Deploy every label of magrathea.yml, side by side; the exit code is the first failure's
+    #[arg(long, conflicts_with = "events")]
+    all: bool,
     /// Return as soon as the source is received
     #[arg(long, conflicts_with_all = ["events", "timeout"])]
-    no_wait: bool,
+    pub no_wait: bool,
     /// Leave the deploy to itself after this long, with exit code 7
     #[arg(long, value_name = "DURATION", default_value = "1h")]
-    timeout: Span,
+    pub timeout: Span,
     /// Print the deploy's events on stdout as they come, one JSON object per line
     #[arg(long, conflicts_with = "json")]
     events: bool,
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let begun = Instant::now();
-    let folder = locate(&context.globals.folder)?;
-    let app = context.app(None)?;
-    let client = context.client()?;
-    let mut source = source::choose(&folder, arguments.version)?;
-    source.info.label = context.globals.label.clone();
-    source.info.create = true;
-    source.info.idempotency_key = Some(Uuid::now_v7().to_string());
-    source.info.wait = arguments.wait.map(|wait| u32::try_from(wait.0.as_secs().max(1)).unwrap_or(u32::MAX));
-
-    let mut progress = Progress::new(context.printer, Target::Progress);
-    let sent = Sent::default();
-    let uploading = progress.uploading(sent.clone());
-    let segments = ["apps", app.as_str(), "deploys"];
-    let deploy: DeployInfo = upload(&client, &segments, &source.kind, &source.info, &sent).await?;
-    drop(uploading);
-    progress.done("send", begun.elapsed(), &format!("{}, {}", source.describe(), human::size(sent.bytes())));
-    let uncommitted = source.count_uncommitted();
-    if uncommitted > 0 {
-        let changes = human::count(uncommitted, "uncommitted change");
-        progress.warning(&format!("{changes} left out: the commit is deployed; --dirty sends the working tree"));
+    if arguments.all {
+        return super::deploy_all::run(context, arguments).await;
     }
+    let begun = Instant::now();
+    let Sending { app, client, mut progress } = Sending::new(context)?;
+    let deploy: DeployInfo = send(context, arguments, (&app, &client), &progress, &["deploys"], begun).await?;
 
     if arguments.no_wait {
         progress.finish();
@@ -82,6 +72,48 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
             Ok(Exit::Running)
         }
     }
+}
+
+/// What is needed to send a source.
+pub struct Sending<'a> {
+    pub app: AppName,
+    pub client: Client,
+    pub progress: Progress<'a>,
+}
+
+impl<'a> Sending<'a> {
+    pub fn new(context: &Context<'a>) -> Result<Self, Failure> {
+        let progress = Progress::new(context.printer, Target::Progress);
+        Ok(Sending { app: context.app(None)?, client: context.client()?, progress })
+    }
+}
+
+/// Sends the chosen source to one of the app's routes.
+pub async fn send<T: DeserializeOwned>(
+    context: &Context<'_>,
+    arguments: &Arguments,
+    (app, client): (&AppName, &Client),
+    progress: &Progress<'_>,
+    route: &[&str],
+    begun: Instant,
+) -> Result<T, Failure> {
+    let mut source = source::choose(&locate(&context.globals.folder)?, arguments.version)?;
+    source.info.label = context.globals.label.clone();
+    source.info.create = true;
+    source.info.idempotency_key = Some(Uuid::now_v7().to_string());
+    source.info.wait = arguments.wait.map(Span::whole_seconds);
+    let sent = Sent::default();
+    let uploading = progress.uploading(sent.clone());
+    let segments = [&["apps", app.as_str()], route].concat();
+    let answer = upload(client, &segments, &source.kind, &source.info, &sent).await?;
+    drop(uploading);
+    progress.done("send", begun.elapsed(), &format!("{}, {}", source.describe(), human::size(sent.bytes())));
+    let uncommitted = source.count_uncommitted();
+    if uncommitted > 0 {
+        let changes = human::count(uncommitted, "uncommitted change");
+        progress.warning(&format!("{changes} left out: the commit is deployed; --dirty sends the working tree"));
+    }
+    Ok(answer)
 }
 
 fn report(

@@ -2,6 +2,7 @@
 
 mod create;
 mod deploy;
+mod deploy_all;
 mod destroy;
 mod info;
 mod init;
@@ -10,6 +11,7 @@ mod list;
 mod logs;
 mod open;
 mod plan;
+mod promote;
 mod shell;
 mod tunnel;
 mod upload;
@@ -36,6 +38,9 @@ pub enum Command {
     /// Deploy the HEAD commit, or a folder that is in no git repository
     #[command(after_help = "The first deploy makes the app. Ctrl-C detaches; the deploy goes on.")]
     Deploy(deploy::Arguments),
+    /// Deploy the very image that one label serves under another, with that one's configuration
+    #[command(after_help = "As in `td app promote staging production`. Nothing is built.")]
+    Promote(promote::Arguments),
     /// List apps and where they live
     List,
     /// Show an app's instances: URL, state, release, what serves
@@ -80,6 +85,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Create(named) => create::run(context, &named).await,
         Command::Link(arguments) => link::run(context, &arguments).await,
         Command::Deploy(arguments) => deploy::run(context, &arguments).await,
+        Command::Promote(arguments) => promote::run(context, &arguments).await,
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,
         Command::Logs(arguments) => logs::run(context, &arguments).await,

@@ -6,7 +6,7 @@ mod list;
 mod log;
 mod result;
 
-pub use list::print;
+pub use list::{describe_status, print};
 pub use log::follow_to_end;
 pub use result::{print_running, print_summary};
 

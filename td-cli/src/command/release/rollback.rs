@@ -24,7 +24,7 @@ pub struct Arguments {
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let (client, place) = context.place().await?;
     let path = ["apps", &place.app, "instances", &place.label, "rollback"];
-    let wait = arguments.wait.map(|wait| u32::try_from(wait.0.as_secs().max(1)).unwrap_or(u32::MAX));
+    let wait = arguments.wait.map(Span::whole_seconds);
     let body = Rollback { release: arguments.release.map(|Number(number)| number), wait };
     let deploy: DeployInfo = client.post(&path, &body).await?;
     context.printer.note(format!("rolling {place} back"));

@@ -1,0 +1,112 @@
+//! What a source is deployed as: its manifest, the label, the cluster.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use magrathea_core::api::SourceInfo;
+use magrathea_core::manifest::{self, DEFAULT_LABEL, Manifest, Resolved};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
+
+use super::intake::{self, IntakeError, Packing, Source};
+use crate::api::error::{ApiError, Code};
+use crate::state::State;
+
+/// A source that was taken in, with what its magrathea.yml says.
+pub struct Received {
+    pub source: Source,
+    pub manifest: Manifest,
+    pub warnings: Vec<String>,
+}
+
+/// Takes a source in and reads its manifest. Records nothing.
+pub async fn receive<E: std::fmt::Display>(
+    state: &Arc<State>,
+    app: &AppName,
+    packing: Packing,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<Received, ApiError> {
+    let source = intake::receive(body, packing, state.blobs()).await.map_err(refused)?;
+    let (manifest, mut warnings) = read_manifest(source.manifest.as_deref())?;
+    if let Some(named) = manifest.app.as_ref().filter(|named| *named != app) {
+        warnings.push(format!("magrathea.yml names the app {named}, but it is deployed as {app}"));
+    }
+    Ok(Received { source, manifest, warnings })
+}
+
+impl Received {
+    /// The configuration of the label that is meant, and where it lives.
+    pub fn choose(&self, state: &State, info: &SourceInfo) -> Result<(Resolved, ClusterName), ApiError> {
+        let label = choose_label(&self.manifest, info)?;
+        let Some(resolved) = self.manifest.labels.get(&label).cloned() else {
+            return Err(ApiError::internal(anyhow::anyhow!("label {label} vanished")));
+        };
+        let cluster = choose_cluster(state, &resolved)?;
+        Ok((resolved, cluster))
+    }
+}
+
+/// What a source's magrathea.yml says, if it has one, and what is to be said about that.
+pub fn read_manifest(text: Option<&str>) -> Result<(Manifest, Vec<String>), ApiError> {
+    let Some(text) = text else { return Ok((manifest::default_manifest(), Vec::new())) };
+    let (manifest, warnings) = manifest::parse_manifest(manifest::FILE_NAME, text).map_err(ApiError::diagnostics)?;
+    let warnings = warnings.0.iter().map(|d| format!("{}:{}: {}", d.file, d.line, d.message)).collect();
+    Ok((manifest, warnings))
+}
+
+/// The label that was asked for, the branch's, the only one, or the default.
+fn choose_label(manifest: &Manifest, info: &SourceInfo) -> Result<LabelName, ApiError> {
+    let labels = &manifest.labels;
+    let all = || labels.keys().map(LabelName::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(wanted) = &info.label {
+        let found = labels.keys().find(|label| label.as_str() == wanted).cloned();
+        return found.ok_or_else(|| {
+            ApiError::new(Code::LabelUnknown, format!("magrathea.yml has no label {wanted:?}"))
+                .with_hint(format!("it has {}", all()))
+        });
+    }
+    if let Some(branch) = &info.branch {
+        let mut of_branch = labels.iter().filter(|(_, resolved)| resolved.branch.as_ref() == Some(branch));
+        if let (Some((label, _)), None) = (of_branch.next(), of_branch.next()) {
+            return Ok(label.clone());
+        }
+    }
+    let mut labels = labels.keys();
+    match (labels.next(), labels.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        _ => manifest.labels.keys().find(|label| label.as_str() == DEFAULT_LABEL).cloned().ok_or_else(|| {
+            ApiError::new(Code::LabelUnknown, "magrathea.yml has several labels and none was chosen")
+                .with_hint(format!("choose one with --label: {}", all()))
+        }),
+    }
+}
+
+/// The label's cluster, or the only one.
+pub fn choose_cluster(state: &State, resolved: &Resolved) -> Result<ClusterName, ApiError> {
+    let clusters = state.clusters();
+    let all = || clusters.clusters.keys().map(ClusterName::as_str).collect::<Vec<_>>().join(", ");
+    match &resolved.cluster {
+        Some(name) if clusters.clusters.contains_key(name) => Ok(name.clone()),
+        Some(name) => Err(ApiError::new(Code::ClusterUnknown, format!("clusters.yml has no cluster {name}"))
+            .with_hint(format!("it has {}", all()))),
+        None => match (clusters.clusters.keys().next(), clusters.clusters.len()) {
+            (Some(only), 1) => Ok(only.clone()),
+            _ => Err(ApiError::new(
+                Code::ClusterUnknown,
+                format!("the label {} names no cluster, and there is not just one", resolved.label),
+            )
+            .with_hint(format!("add `cluster:` to the label; clusters.yml has {}", all()))),
+        },
+    }
+}
+
+fn refused(error: IntakeError) -> ApiError {
+    let code = match &error {
+        IntakeError::Limit { .. } => Code::SourceTooLarge,
+        IntakeError::Entry { .. } | IntakeError::Unreadable(_) | IntakeError::Empty => Code::SourceInvalid,
+        IntakeError::Store(_) => return ApiError::internal(error),
+    };
+    let mut api = ApiError::new(code, error.to_string());
+    api.hint = error.hint();
+    api
+}

@@ -17,8 +17,9 @@ header('Cache-Control: no-store');
 $out = popen('cat > /proc/1/fd/1', 'w');
 if (isset($_GET['raw'])) { fwrite($out, base64_decode($_GET['raw'])); }
 $pad = str_repeat('x', (int) ($_GET['pad'] ?? 0));
+$lead = str_repeat('x', (int) ($_GET['lead'] ?? 0));
 for ($n = 0; $n < (int) ($_GET['count'] ?? 0); $n++) {
-    fwrite($out, "{$_GET['name']} $n $pad\n");
+    fwrite($out, "$lead{$_GET['name']} $n $pad\n");
     if (isset($_GET['pause'])) { usleep((int) $_GET['pause']); }
 }
 if (isset($_GET['noise'])) {
@@ -185,7 +186,7 @@ async fn an_agent_killed_in_between_loses_and_doubles_nothing() {
     let said = texts(&logs(&site, &["--since", "10m", "--layer", "app"]));
     assert_eq!(numbers(&said, "count"), (0..12_000).collect::<Vec<_>>());
     let visits = logs(&site, &["--since", "10m", "--layer", "routing", "--grep", "name=visit"]);
-    assert_eq!(visits.len(), 40, "requests while the agent was away");
+    assert_eq!(visits.len(), 40, "requests while the agent was away: {visits:#?}");
 }
 
 #[tokio::test]
@@ -284,6 +285,87 @@ async fn secrets_are_hidden() {
     let shown = site.td(&["app", "logs", "--json"]).ok().stdout;
     assert!(shown.contains("[secret] 0") && shown.contains("/?name=[secret]"), "{shown}");
     assert!(!shown.contains("four-two-three-legs"), "{shown}");
+    // The engine hands on 16 KiB at a time: twice with the secret in two of its pieces, within a line of 100 KiB.
+    for lead in [(16 << 10) - 8, (64 << 10) - 8] {
+        site.get(&format!("/?name=four-two-three-legs&count=1&lead={lead}&pad={}", (100 << 10) - lead)).await;
+        let line = format!("{}[secret] 0 {}", "x".repeat(lead), "x".repeat((100 << 10) - lead));
+        until(Duration::from_secs(5), "the long line is told as one", || {
+            texts(&logs(&site, &["--layer", "app"])).contains(&line)
+        });
+    }
+    assert!(!site.td(&["app", "logs", "--json"]).ok().stdout.contains("legs"));
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory"]
+async fn requests_are_told_once_after_the_router_started_again() {
+    let lab = Lab::get();
+    let site = speaker(&lab, "mule", "");
+    let told = |what: &str| logs(&site, &["--layer", "routing", "--since", "1h", "--grep", what]).len();
+    for turn in 0..3 {
+        site.get(&format!("/?name=turn{turn}")).await;
+        until(Duration::from_secs(5), "a request is told", || told(&format!("name=turn{turn}")) == 1);
+        let router = lab.docker(&["ps", "-q", "--filter", &format!("name={}-router", lab.prefix())]);
+        lab.docker(&["kill", router.trim()]);
+        let again = Instant::now();
+        while lab.client().get(site.url("/")).send().await.is_err() {
+            assert!(again.elapsed() < Duration::from_secs(60), "the router does not start again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        lab.kill("magrathea-agent");
+        lab.local("up").ok();
+    }
+    for turn in 0..3 {
+        assert_eq!(told(&format!("name=turn{turn}")), 1);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory"]
+async fn requests_for_which_there_was_no_room_are_told_as_missing() {
+    let lab = Lab::get();
+    let site = speaker(&lab, "camel", "");
+    let told = |what: &str| logs(&site, &["--layer", "routing", "--since", "1h", "--grep", what]);
+    site.get("/?name=before").await;
+    until(Duration::from_secs(5), "the request before is told", || told("name=before").len() == 1);
+    lab.kill("magrathea-agent");
+    let path = lab.home.join("agent/node/admin/access.log");
+    let before = std::fs::metadata(&path).unwrap().len();
+    for n in 0..20 {
+        site.get(&format!("/?name=lost{n}&{}", "x".repeat(4000))).await;
+    }
+    // As `bound-log` does it; that it does is seen below, with a smaller file.
+    let mut free = std::process::Command::new("fallocate");
+    let length = (before + 40_000) / 4096 * 4096;
+    free.args(["--punch-hole", "--offset", "4096", "--length", &length.to_string()]).arg(&path);
+    magrathea_tests::run(&mut free).ok();
+    site.get("/?name=after").await;
+    lab.local("up").ok();
+    until(Duration::from_secs(60), "the newest request is told", || told("name=after").len() == 1);
+    let gaps = told("may be missing here");
+    let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
+    assert_eq!(gap["stream"], "notice", "{gap}");
+    assert!((1..19).contains(&told("name=lost").len()), "{:?}", told("name=lost").len());
+}
+
+#[test]
+fn the_routers_file_takes_no_more_than_its_room() {
+    const ROOM: u64 = 2 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let line = format!("{}\n", "x".repeat(999));
+    let mut file = std::fs::File::create(&path).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../layers/images/router/bound-log");
+    let mut bound = std::process::Command::new("timeout").args(["90", script]).arg(&path).arg("2").spawn().unwrap();
+    let held = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
+    for _ in 0..2 {
+        file.write_all(line.repeat(4_000).as_bytes()).unwrap();
+        until(Duration::from_secs(30), "the oldest lines go", || (ROOM / 2..=ROOM).contains(&held()));
+    }
+    let _ = bound.kill();
+    let _ = bound.wait();
+    let text = std::fs::read(&path).unwrap();
+    assert!(text.len() == 8_000_000 && text.starts_with(line.as_bytes()) && text.ends_with(line.as_bytes()));
 }
 
 /// A sink over HTTP that keeps what it is sent, and does as it is told.

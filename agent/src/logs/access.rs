@@ -1,11 +1,14 @@
 //! The router's own file, to which it appends a line for every request: no line is lost while this program is away or
 //! slow. What has been taken over is freed at the front of the file, which so never has to be renamed under the router.
+//! Beside the router, `bound-log` frees more of it when nobody takes anything over for too long.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::tail::{Lines, Position, Tail};
@@ -18,23 +21,39 @@ const HEAD: u64 = 4096;
 /// Fewer bytes are not worth freeing.
 const WORTH: u64 = 1 << 20;
 
+/// The most that the router's image keeps of the file.
+pub const KEPT_MIB: u64 = 256;
+
+/// What is known after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Settled {
+    #[serde(flatten)]
+    position: Position,
+    /// The time of the last request before it.
+    #[serde(default)]
+    reached: Option<Timestamp>,
+}
+
 /// The file, and how far all of it is in the instances' logs.
 #[derive(Debug)]
 pub struct AccessLog {
     path: PathBuf,
     tail: Tail,
     state: PathBuf,
-    stored: Option<Position>,
+    stored: Option<Settled>,
+    reached: Option<Timestamp>,
     stored_at: Option<Instant>,
     freed: u64,
 }
 
 impl AccessLog {
     pub fn open(path: PathBuf, state: PathBuf) -> Self {
-        let stored = folders::load::<Position>(&state).ok().flatten();
+        let stored = folders::load::<Settled>(&state).ok().flatten();
+        let position = stored.as_ref().map(|stored| stored.position.clone());
         AccessLog {
-            tail: Tail::new(&path, stored.clone()),
-            freed: stored.as_ref().map_or(HEAD, |position| position.offset.max(HEAD)),
+            freed: position.as_ref().map_or(HEAD, |position| position.offset.max(HEAD)),
+            tail: Tail::new(&path, position),
+            reached: stored.as_ref().and_then(|stored| stored.reached),
             path,
             state,
             stored,
@@ -46,20 +65,31 @@ impl AccessLog {
         self.tail.read()
     }
 
+    /// How far in time requests were read, as far as that is known.
+    pub fn reached(&self) -> Option<Timestamp> {
+        self.reached
+    }
+
+    pub fn reach(&mut self, time: Timestamp) {
+        self.reached = Some(time);
+    }
+
     /// Everything that was read is in the instances' logs.
     pub fn settle(&mut self) {
         if self.stored_at.is_some_and(|at| at.elapsed() < STORE) {
             return;
         }
-        let Some(position) = self.tail.position().filter(|position| Some(position) != self.stored.as_ref()) else {
+        let Some(position) = self.tail.position() else { return };
+        let settled = Settled { position, reached: self.reached };
+        if self.stored.as_ref() == Some(&settled) {
             return;
-        };
+        }
         self.stored_at = Some(Instant::now());
-        if let Err(error) = folders::store(&self.state, &position) {
+        if let Err(error) = folders::store(&self.state, &settled) {
             tracing::warn!(%error, "how far the router's log is read is not stored");
             return;
         }
-        let end = position.offset & !4095;
+        let end = settled.position.offset & !4095;
         if end < self.freed {
             self.freed = HEAD;
         }
@@ -69,7 +99,7 @@ impl AccessLog {
                 Err(error) => tracing::warn!(%error, "the router's log is not freed"),
             }
         }
-        self.stored = Some(position);
+        self.stored = Some(settled);
     }
 
     fn free(&self, end: u64) -> io::Result<()> {

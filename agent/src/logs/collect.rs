@@ -1,6 +1,6 @@
 //! Takes lines over from where engine and router put them, in the order of their times, each once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -13,9 +13,9 @@ use magrathea_core::plan::NodeFolder;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::access::AccessLog;
-use super::instance::{Batch, InstanceLog};
-use super::parse::{Speaker, parse_engine_line, parse_router_line};
+use super::access::{AccessLog, KEPT_MIB};
+use super::parse::{Speaker, parse_router_line};
+use super::queue::{BATCH, Group, Queue};
 use super::tail::{CHUNK, Lines, Origin, Tail};
 use super::{HORIZON, Logs};
 use crate::node::NodeAgent;
@@ -29,12 +29,8 @@ const COMPARE: Duration = Duration::from_secs(15);
 const RECONNECT: Duration = Duration::from_millis(500);
 /// Between looks at what is to be packed or removed of logs that nothing is written to.
 const TIDY: Duration = Duration::from_secs(60);
-/// Most bytes that one batch brings.
-const BATCH: usize = 1 << 20;
 /// The name under which the router's file is known among an instance's sources.
 const ROUTER: &str = "router";
-/// A line from later than this was written by a clock that has been set back.
-const AHEAD: Duration = Duration::from_secs(1);
 
 /// A container that says something.
 #[derive(Debug, Clone)]
@@ -81,43 +77,6 @@ async fn listen(agent: &NodeAgent, updates: &mpsc::SyncSender<Vec<Found>>, known
             return;
         }
     }
-}
-
-/// A line that waits for its turn.
-struct Entry {
-    /// No earlier than the one before it from the same source.
-    order: Timestamp,
-    line: Vec<u8>,
-    origin: Arc<Origin>,
-    end: u64,
-}
-
-/// The lines of one source that wait.
-#[derive(Default)]
-struct Queue {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    last: Timestamp,
-    /// There is more to read.
-    lagging: bool,
-}
-
-impl Queue {
-    fn push(&mut self, record: &LogRecord, (origin, end): (&Arc<Origin>, u64)) {
-        let Ok(mut line) = serde_json::to_vec(record) else { return };
-        line.push(b'\n');
-        self.last = self.last.max(record.time);
-        self.bytes += line.len();
-        self.entries.push_back(Entry { order: self.last, line, origin: origin.clone(), end });
-    }
-}
-
-/// An instance's sources.
-struct Group {
-    log: Arc<InstanceLog>,
-    queues: BTreeMap<String, Queue>,
-    /// A batch that could not be stored.
-    refused: Option<Batch>,
 }
 
 struct Source {
@@ -197,15 +156,15 @@ impl Collector {
         let horizon = now - HORIZON;
         let (mut told, mut lagging, mut failure, mut waiting) = (horizon, false, None, false);
         for group in self.groups.values_mut() {
-            let until = reached.into_iter().chain(group.reached()).fold(horizon, Timestamp::min);
+            let read = reached.into_iter().chain(group.reached()).fold(horizon, Timestamp::min);
+            lagging |= read < horizon;
+            let until = group.held().into_iter().fold(read, Timestamp::min);
             match group.store(until, now) {
                 Ok(()) => {}
                 Err(error) => failure = Some(error),
             }
-            lagging |= until < horizon;
             told = told.min(until);
-            waiting |=
-                group.refused.is_some() || group.queues.get(ROUTER).is_some_and(|queue| !queue.entries.is_empty());
+            waiting |= group.is_refused() || group.queues.get(ROUTER).is_some_and(|queue| !queue.is_empty());
         }
         if !waiting {
             self.access.settle();
@@ -243,17 +202,34 @@ impl Collector {
                 }
             };
             read += lines.bytes.len();
-            for (line, end) in ends(&lines) {
+            if lines.lost {
+                self.tell_missing(&lines);
+            }
+            for (line, end) in lines.each() {
                 let Some((slug, record)) = parse_router_line(line) else { continue };
                 reached = Some(record.time);
-                let Some(group) = self.group(&slug) else { continue };
-                // After a restart: an instance may have come further than the whole.
-                let known = group.log.position(ROUTER);
-                if known.is_some_and(|at| end <= at.offset && lines.origin.holds(&at)) {
-                    continue;
-                }
-                group.queues.entry(ROUTER.into()).or_default().push(&record, (&lines.origin, end));
+                self.access.reach(record.time);
+                self.push_access(&slug, &record, (&lines.origin, end));
             }
+        }
+    }
+
+    /// Nobody knows any more whose requests they were: each instance's log says that some may be missing.
+    fn tell_missing(&mut self, lines: &Lines) {
+        let next = lines.each().find_map(|(line, _)| parse_router_line(line)).map(|(_, record)| record.time);
+        let until = next.unwrap_or_else(Timestamp::now);
+        let notice = LogRecord::notice(until, LogLayer::Routing, missing(self.access.reached(), until));
+        for slug in self.logs.slugs() {
+            self.push_access(&slug, &notice, (&lines.origin, lines.start));
+        }
+    }
+
+    fn push_access(&mut self, slug: &str, record: &LogRecord, (origin, end): (&Arc<Origin>, u64)) {
+        let Some(group) = self.group(slug) else { return };
+        // After a restart: an instance may have come further than the whole.
+        let known = group.log.position(ROUTER);
+        if known.is_none_or(|at| end > at.offset || !origin.holds(&at)) {
+            group.queues.entry(ROUTER.into()).or_default().push(std::slice::from_ref(record), (origin, end));
         }
     }
 
@@ -274,9 +250,12 @@ impl Collector {
                 match source.tail.read() {
                     Ok(Some(lines)) => {
                         source.heard = Instant::now();
-                        take(queue, &lines, &source.speaker, now);
+                        queue.take(&lines, &source.speaker, now);
                     }
-                    Ok(None) => break,
+                    Ok(None) => {
+                        queue.settle(source.gone);
+                        break;
+                    }
                     Err(error) => {
                         failure = Some(error);
                         break;
@@ -292,12 +271,13 @@ impl Collector {
     /// Lets go of sources whose containers are gone and that are read to their end.
     fn end_sources(&mut self) {
         let ended = |source: &Source, group: &Group, key: &String| {
-            source.gone && group.queues.get(key).is_none_or(|queue| queue.entries.is_empty() && !queue.lagging)
+            let over = |queue: &Queue| queue.is_empty() && !queue.lagging;
+            source.gone && group.queues.get(key).is_none_or(over)
         };
         let groups = &mut self.groups;
         self.sources.retain(|key, source| {
             let Some(group) = groups.get_mut(&source.speaker.slug) else { return false };
-            if group.refused.is_some() || !ended(source, group, key) {
+            if group.is_refused() || !ended(source, group, key) {
                 return true;
             }
             group.queues.remove(key);
@@ -315,7 +295,7 @@ impl Collector {
                     return None;
                 }
             };
-            self.groups.insert(slug.to_owned(), Group { log, queues: BTreeMap::new(), refused: None });
+            self.groups.insert(slug.to_owned(), Group::new(log));
         }
         self.groups.get_mut(slug)
     }
@@ -329,86 +309,11 @@ impl Collector {
     }
 }
 
-impl Group {
-    fn is_full(&self, key: &str) -> bool {
-        self.queues.get(key).is_some_and(|queue| queue.bytes >= BATCH)
-    }
-
-    /// How far in time all sources that have more are read.
-    fn reached(&self) -> Option<Timestamp> {
-        self.queues.values().filter(|queue| queue.lagging).map(|queue| queue.last).min()
-    }
-
-    /// Stores the lines up to a time.
-    fn store(&mut self, until: Timestamp, now: Timestamp) -> io::Result<()> {
-        loop {
-            let batch = match self.refused.take() {
-                Some(batch) => batch,
-                None => match self.next_batch(until, now) {
-                    Some(batch) => batch,
-                    None => return Ok(()),
-                },
-            };
-            let segments = self.log.written().borrow().segment;
-            if let Err(error) = self.log.append(&batch, now) {
-                self.refused = Some(batch);
-                return Err(error);
-            }
-            if self.log.written().borrow().segment != segments {
-                self.log.tidy(now)?;
-            }
-        }
-    }
-
-    fn next_batch(&mut self, until: Timestamp, now: Timestamp) -> Option<Batch> {
-        let mut batch = Batch::default();
-        let mut reached: BTreeMap<String, (Arc<Origin>, u64)> = BTreeMap::new();
-        let due = |entry: &&Entry| entry.order <= until || entry.order > now + AHEAD;
-        while batch.lines.len() < BATCH {
-            let heads = self.queues.iter_mut().filter_map(|(key, queue)| {
-                let order = queue.entries.front().filter(due)?.order;
-                Some((order, key, queue))
-            });
-            let Some((order, key, queue)) = heads.min_by_key(|(order, ..)| *order) else { break };
-            let Some(entry) = queue.entries.pop_front() else { break };
-            if batch.lines.is_empty() {
-                batch.first = order;
-            }
-            queue.bytes -= entry.line.len();
-            batch.lines.extend_from_slice(&entry.line);
-            match reached.get_mut(key) {
-                Some(place) => *place = (entry.origin, entry.end),
-                None => drop(reached.insert(key.clone(), (entry.origin, entry.end))),
-            }
-        }
-        batch.at = reached.into_iter().map(|(key, (origin, end))| (key, origin.at(end))).collect();
-        (!batch.lines.is_empty()).then_some(batch)
-    }
-}
-
-/// Puts the engine's lines in the queue.
-fn take(queue: &mut Queue, lines: &Lines, speaker: &Speaker, now: Timestamp) {
-    if lines.lost {
-        let mut notice = LogRecord::notice(now, speaker.layer, "lines are missing here: the engine no longer had them");
-        (notice.replica, notice.release) = (Some(speaker.replica.clone()), speaker.release);
-        queue.push(&notice, (&lines.origin, lines.start));
-    }
-    for (line, end) in ends(lines) {
-        match parse_engine_line(line, speaker) {
-            Some(record) => queue.push(&record, (&lines.origin, end)),
-            None => {
-                let notice =
-                    LogRecord::notice(now, LogLayer::App, "a line is missing here: the engine's own was damaged");
-                queue.push(&notice, (&lines.origin, end));
-            }
-        }
-    }
-}
-
-/// Each line with the place after it.
-fn ends(lines: &Lines) -> impl Iterator<Item = (&[u8], u64)> {
-    lines.bytes.split_inclusive(|byte| *byte == b'\n').scan(lines.start, |place, line| {
-        *place += line.len() as u64;
-        Some((line.trim_ascii_end(), *place))
-    })
+/// What stands in place of requests that the router had no room for.
+fn missing(from: Option<Timestamp>, until: Timestamp) -> String {
+    let from = from.map(|from| format!(" from {from:.3}")).unwrap_or_default();
+    format!(
+        "requests{from} until {until:.3} may be missing here: they were not taken over in time, and the router keeps \
+         no more than {KEPT_MIB} MiB of them"
+    )
 }

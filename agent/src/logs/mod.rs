@@ -8,8 +8,10 @@ mod access;
 mod collect;
 mod follow;
 mod instance;
+mod join;
 mod mask;
 mod parse;
+mod queue;
 mod read;
 mod segment;
 mod tail;
@@ -85,10 +87,13 @@ impl Logs {
     }
 
     /// Every instance that has a log.
-    fn all(&self) -> Vec<Arc<InstanceLog>> {
+    fn slugs(&self) -> Vec<String> {
         let names = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let slugs = names.filter_map(|entry| entry.file_name().into_string().ok());
-        slugs.filter_map(|slug| self.of(&slug).ok()).collect()
+        names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<InstanceLog>> {
+        self.slugs().iter().filter_map(|slug| self.of(slug).ok()).collect()
     }
 
     fn horizon(&self) -> Timestamp {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use magrathea_core::plan::hash_text;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Bytes that are read at once.
@@ -64,6 +66,16 @@ pub struct Lines {
     pub lost: bool,
 }
 
+impl Lines {
+    /// Each line with the place after it.
+    pub fn each(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n').scan(self.start, |place, line| {
+            *place += line.len() as u64;
+            Some((line.trim_ascii_end(), *place))
+        })
+    }
+}
+
 /// The files, from the one that is read to the newest. They are held open: what is removed is read to its end.
 #[derive(Debug)]
 pub struct Tail {
@@ -79,6 +91,8 @@ struct Followed {
     offset: u64,
     origin: Option<Arc<Origin>>,
     lost: bool,
+    /// The offset is inside a line whose beginning is not there any more.
+    torn: bool,
 }
 
 impl Tail {
@@ -182,48 +196,92 @@ impl Tail {
             };
             let inode = file.metadata()?.ino();
             if found.iter().all(|followed| followed.inode != inode) {
-                found.push(Followed { file, inode, offset: 0, origin: None, lost: false });
+                found.push(Followed { file, inode, offset: 0, origin: None, lost: false, torn: false });
             }
         }
         Ok(found)
     }
 }
 
+/// What one look at a file brings.
+enum Piece {
+    Lines(Lines),
+    /// Something that is not a line.
+    Passed,
+    End,
+}
+
 impl Followed {
     fn read(&mut self) -> io::Result<Option<Lines>> {
+        loop {
+            match self.piece()? {
+                Piece::Lines(lines) => return Ok(Some(lines)),
+                Piece::Passed => {}
+                Piece::End => return Ok(None),
+            }
+        }
+    }
+
+    fn piece(&mut self) -> io::Result<Piece> {
         // Most looks find nothing new: they must cost next to nothing.
         let held = self.file.metadata()?.len();
         if held <= self.offset {
             if held < self.offset {
                 (self.offset, self.lost, self.origin) = (0, true, None);
             }
-            return Ok(None);
+            return Ok(Piece::End);
         }
         let mut bytes = vec![0; CHUNK.min(usize::try_from(held - self.offset).unwrap_or(CHUNK))];
         let mut length = read_at(&self.file, &mut bytes, self.offset)?;
         let end = loop {
-            match bytes.get(..length).unwrap_or_default().iter().rposition(|byte| *byte == b'\n') {
+            let read = bytes.get(..length).unwrap_or_default();
+            // No line has a zero byte: that is where a file's front was freed, or never written.
+            let hole = read.iter().position(|byte| *byte == 0);
+            match read.iter().take(hole.unwrap_or(length)).rposition(|byte| *byte == b'\n') {
                 Some(last) => break last + 1,
+                None if hole.is_some() => {
+                    let last = read.iter().rposition(|byte| *byte == 0).unwrap_or_default();
+                    self.pass(self.offset + last as u64)?;
+                    return Ok(Piece::Passed);
+                }
                 None if length < LONGEST => {
                     bytes.resize((length * 2).clamp(CHUNK, LONGEST), 0);
                     let more = bytes.get_mut(length..).unwrap_or_default();
                     match read_at(&self.file, more, self.offset + length as u64)? {
-                        0 => return Ok(None),
+                        0 => return Ok(Piece::End),
                         count => length += count,
                     }
                 }
                 None => {
-                    // Not a line: it is passed over, piece by piece.
-                    (self.offset, self.lost) = (self.offset + length as u64, true);
-                    return Ok(None);
+                    (self.offset, self.lost, self.torn) = (self.offset + length as u64, true, true);
+                    return Ok(Piece::Passed);
                 }
             }
         };
         bytes.truncate(end);
+        if std::mem::take(&mut self.torn) {
+            let rest = bytes.iter().position(|byte| *byte == b'\n').map_or(end, |first| first + 1);
+            bytes.drain(..rest);
+            self.offset += rest as u64;
+            if bytes.is_empty() {
+                return Ok(Piece::Passed);
+            }
+        }
         let origin = self.origin()?;
-        let lines = Lines { origin, start: self.offset, bytes, lost: std::mem::take(&mut self.lost) };
-        self.offset += end as u64;
-        Ok(Some(lines))
+        let start = self.offset;
+        self.offset += bytes.len() as u64;
+        Ok(Piece::Lines(Lines { origin, start, bytes, lost: std::mem::take(&mut self.lost) }))
+    }
+
+    /// Goes on behind a hole.
+    fn pass(&mut self, hole: u64) -> io::Result<()> {
+        let data = match seek(&self.file, SeekFrom::Data(hole)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => self.file.metadata()?.len(),
+            Err(error) => return Err(error.into()),
+        };
+        (self.offset, self.lost, self.torn) = (data.max(hole + 1), true, true);
+        Ok(())
     }
 
     fn is_at(&mut self, position: &Position) -> bool {
@@ -359,18 +417,36 @@ mod tests {
     }
 
     #[test]
+    fn a_front_that_was_freed_is_passed_over_and_told() {
+        let mut log = Log::new();
+        let line = |n: u32| format!("{n:09}\n");
+        log.say(&(0..10).map(line).collect::<String>());
+        let mut tail = Tail::new(&log.path(), None);
+        let position = all(&mut tail).1;
+        log.say(&(10..1_000_000).map(line).collect::<String>());
+        let file = File::options().write(true).open(log.path()).unwrap();
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, 4096, 8_192_000 - 4096).unwrap();
+        for tail in [&mut tail, &mut Tail::new(&log.path(), position)] {
+            let (mut numbers, mut gaps) = (Vec::new(), 0);
+            while let Some(lines) = tail.read().unwrap() {
+                gaps += u32::from(lines.lost);
+                numbers.extend(lines.each().map(|(line, _)| str::from_utf8(line).unwrap().parse::<u32>().unwrap()));
+            }
+            // The first page stays; both ends of the hole are inside a line.
+            assert_eq!(gaps, 1);
+            assert_eq!(numbers, (10..409).chain(819_201..1_000_000).collect::<Vec<_>>());
+        }
+        log.say("000000001\n");
+        assert_eq!(all(&mut tail).0, "000000001\n");
+    }
+
+    #[test]
     fn a_monster_is_passed_over() {
         let mut log = Log::new();
         log.say(&"x".repeat(3 * LONGEST + 5));
         log.say("\nafter\n");
-        let mut tail = Tail::new(&log.path(), None);
-        let mut text = String::new();
-        for _ in 0..20 {
-            while let Some(lines) = tail.read().unwrap() {
-                assert!(lines.lost);
-                text.push_str(str::from_utf8(&lines.bytes).unwrap());
-            }
-        }
-        assert_eq!(text, "xxxxx\nafter\n");
+        let (text, _, lost) = all(&mut Tail::new(&log.path(), None));
+        assert_eq!((text.as_str(), lost), ("after\n", true));
     }
 }

@@ -100,7 +100,11 @@ impl Replica {
     }
 
     fn say_at(&mut self, time: Timestamp, text: &str) {
-        let line = serde_json::json!({"log": format!("{text}\n"), "stream": "stdout", "time": time});
+        self.write(time, "stdout", &format!("{text}\n"));
+    }
+
+    fn write(&mut self, time: Timestamp, stream: &str, log: &str) {
+        let line = serde_json::json!({"log": log, "stream": stream, "time": time});
         self.file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
@@ -193,6 +197,78 @@ async fn killed_at_any_time_it_loses_and_doubles_nothing() {
     assert_eq!(said, (0..3_000).map(|n| n.to_string()).collect::<Vec<_>>());
     let asked: Vec<_> = records.iter().filter_map(|record| Some(record.access.as_ref()?.path.clone())).collect();
     assert_eq!(asked, (0..3_000).map(|n| format!("/{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_long_line_is_one_wherever_it_is_cut() {
+    const PIECE: usize = 16 << 10;
+    let mut world = World::new();
+    let mut replica = world.replica("web.1");
+    let mut expect = Vec::new();
+    for turn in 0..24_u32 {
+        world.found(&["web.1"]);
+        // Begins and ends so that the secret is at another place each time, mostly over a cut.
+        let text = format!("{turn} {}hunter2-hunter2{}", "x".repeat(PIECE - 20 + turn as usize), "y".repeat(3 * PIECE));
+        let pieces: Vec<&str> = text.as_bytes().chunks(PIECE).map(|piece| str::from_utf8(piece).unwrap()).collect();
+        let time = Timestamp::now();
+        for (n, piece) in pieces.iter().enumerate() {
+            let last = n + 1 == pieces.len();
+            replica.write(time, "stdout", &if last { format!("{piece}\n") } else { (*piece).to_owned() });
+            if n == 1 && turn % 3 == 0 {
+                replica.write(Timestamp::now(), "stderr", &format!("{turn} beside\n"));
+            }
+            if n == turn as usize % 4 {
+                match turn % 6 {
+                    0 | 3 => world.round(),
+                    1 => replica.rotate(),
+                    2 => {
+                        world.round();
+                        world = world.restarted();
+                        world.found(&["web.1"]);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        expect.push(text.replace("hunter2-hunter2", "[secret]"));
+        if turn % 3 == 0 {
+            expect.push(format!("{turn} beside"));
+        }
+    }
+    world.found(&["web.1"]);
+    world.round();
+    let (records, _) = world.read(LogQuery { mask: Values(vec!["hunter2-hunter2".into()]), ..query() }).await;
+    assert!(records.iter().all(|record| !record.more));
+    assert_eq!(texts(&records), expect);
+}
+
+#[tokio::test]
+async fn requests_that_the_router_had_no_room_for_are_told() {
+    let mut world = World::new();
+    let mut router = File::options().append(true).create(true).open(world.folder.path().join("access.log")).unwrap();
+    let mut ask = |second: i64| {
+        let line = format!(
+            r#"{{"layer":"routing","slug":"{SLUG}","release":"1","at":{},"address":"::1","method":"GET","host":"h","path":"/{second}","protocol":"HTTP/1.1","status":200,"sent":1,"received":1,"ms":1,"cache":"","tls":false,"agent":"","referrer":""}}"#,
+            Timestamp::from_second(1_795_000_000 + second).unwrap().as_microsecond()
+        );
+        writeln!(router, "{line}").unwrap();
+    };
+    (0..10).for_each(&mut ask);
+    world.round();
+    (10..4_000).for_each(&mut ask);
+    let mut world = world.restarted();
+    let file = File::options().write(true).open(world.folder.path().join("access.log")).unwrap();
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, flags, 4096, 400 << 10).unwrap();
+    world.round();
+    let (records, _) = world.read(query()).await;
+    let gaps: Vec<_> = records.iter().enumerate().filter(|(_, record)| record.access.is_none()).collect();
+    let [(at, gap)] = gaps.as_slice() else { panic!("{gaps:?}") };
+    assert_eq!(gap.layer, LogLayer::Routing);
+    let (before, after) = (&records[at - 1], &records[at + 1]);
+    assert!(gap.line().contains(&format!("from {:.3} until {:.3}", before.time, after.time)), "{}", gap.line());
+    assert!(after.time.as_second() - before.time.as_second() > 1_000);
+    assert_eq!(records.last().unwrap().access.as_ref().unwrap().path, "/3999");
 }
 
 #[tokio::test]

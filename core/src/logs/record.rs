@@ -80,7 +80,7 @@ pub struct LogRecord {
     pub release: Option<ReleaseNumber>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<LogStream>,
-    /// The line goes on in the same replica's next record: long ones come in pieces.
+    /// The line goes on in the same replica's next record: those of more than 256 KiB come in pieces.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

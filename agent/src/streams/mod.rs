@@ -11,6 +11,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::FusedFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use magrathea_core::wire::stream::{Decoder, lost};
 use magrathea_core::wire::{ConnectSpec, Frame, OpenStream, StreamSpec};
@@ -107,7 +108,7 @@ async fn carry(agent: Arc<NodeAgent>, request: reqwest::RequestBuilder, stream: 
     let ended = CancellationToken::new();
     let io = StreamIo { to: to.clone(), from, ended: ended.clone() };
     let mut work = std::pin::pin!(serve(&agent, stream, io));
-    let mut reading = std::pin::pin!(read(answer, incoming));
+    let mut reading = std::pin::pin!(read(answer, incoming).fuse());
     let outcome = tokio::select! {
         outcome = &mut work => outcome,
         () = &mut reading => {
@@ -123,7 +124,9 @@ async fn carry(agent: Arc<NodeAgent>, request: reqwest::RequestBuilder, stream: 
     let _ = timeout(LAST_LIMIT, to.send(Frame::end(outcome))).await;
     drop(to);
     // The gateway ends its direction when it has taken the last frame.
-    let _ = timeout(LAST_LIMIT, reading).await;
+    if !reading.is_terminated() {
+        let _ = timeout(LAST_LIMIT, reading).await;
+    }
     Ok(())
 }
 

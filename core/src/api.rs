@@ -60,6 +60,8 @@ pub struct InstanceInfo {
     pub app: String,
     pub label: String,
     pub cluster: String,
+    /// Whether its label's name must be repeated by what destroys it.
+    pub protected: bool,
     pub urls: Vec<String>,
     /// The release the last good deploy asked for.
     pub release: Option<ReleaseInfo>,

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use curl::Curl;
-use magrathea_tests::{Ended, Lab, run, site::Site, until};
+use magrathea_tests::{Ended, Lab, run, site::Site, terminal::Terminal, until};
 use serde_json::{Value, json};
 
 /// Takes away what is of the moment: when a node was last heard of, and how full its disk is.
@@ -81,6 +81,40 @@ async fn curl_sees_what_td_sees() {
     let doomed = site.td(&["app", "destroy", "--confirm", "mirror", "--json"]).ok().json();
     assert!(doomed == instances || doomed["destroyed"] == instances, "{doomed} {instances}");
     assert_eq!(curl.call("GET", "/v1/apps/mirror", &[]).code(), (404, "app_not_found".into()));
+}
+
+#[test]
+#[ignore = "needs the laboratory: make test"]
+fn what_destroys_asks_for_every_protected_label() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "armoured");
+    let labels = "labels: {live: {cluster: lab, protected: true}, staging: {cluster: lab}}\n";
+    site.file("index.php", "<?php echo 'armoured';").file("magrathea.yml", format!("app: armoured\n{labels}"));
+    for label in ["live", "staging"] {
+        site.td(&["app", "deploy", "--label", label]).ok();
+    }
+    let still_there = || site.td(&["app", "info", "--json"]).ok().json()["instances"].as_array().unwrap().len() == 2;
+    // In a script, a name that is said for the app alone is not enough; nor is nobody there to ask.
+    for names in [&["--confirm", "armoured"][..], &["--confirm", "armoured,staging"], &[]] {
+        let refused = site.td(&[&["app", "destroy"], names].concat());
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.contains("--confirm armoured,live"), "{refused:?}");
+    }
+    let refused = site.td(&["app", "destroy", "--label", "live", "--confirm", "armoured"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(still_there());
+    let typed = |label: &str| {
+        let mut terminal = Terminal::start(&mut lab.td_command(site.path(), &["app", "destroy"]));
+        terminal.shows("Type armoured to go on:", 1);
+        terminal.type_in("armoured\n");
+        terminal.shows("live is protected. Type its name, too:", 1);
+        terminal.type_in(&format!("{label}\n"));
+        terminal.status()
+    };
+    assert_eq!(typed("yes"), 2);
+    assert!(still_there());
+    assert_eq!(typed("live"), 0);
+    assert_ne!(site.td(&["app", "info"]).code, 0);
 }
 
 #[tokio::test]

@@ -71,21 +71,25 @@ pub async fn show(
     Ok(axum::Json(info(app, instances)))
 }
 
-/// What repeats the name of what is to be destroyed.
+/// What repeats the names of what is to be destroyed.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Confirm {
+    /// The app's name and those of its protected labels, or the label's, with commas between.
     confirm: Option<String>,
 }
 
 impl Confirm {
-    fn check(&self, name: &str) -> Result<(), ApiError> {
-        if self.confirm.as_deref() == Some(name) {
+    /// Whether all of the names are repeated; others may be, as of labels that are not protected.
+    fn check<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), ApiError> {
+        let repeated: Vec<&str> = self.confirm.as_deref().unwrap_or_default().split(',').collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        if names.iter().all(|name| repeated.contains(name)) {
             return Ok(());
         }
         let error = ApiError::new(Code::ConfirmationMismatch, "this destroys data and was not confirmed");
-        Err(error.with_hint(format!("repeat the name: ?confirm={name}")))
+        Err(error.with_hint(format!("repeat what is destroyed: ?confirm={}", names.join(","))))
     }
 }
 
@@ -98,8 +102,11 @@ pub async fn destroy(
     Path(name): Path<AppName>,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Administer, Reach::Whole).await?;
-    confirm.check(name.as_str())?;
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, &actor, &name, Verb::Administer, Reach::Whole).await?;
+    let labels = engine::protected_labels(&conn, &app).await?;
+    drop(conn);
+    confirm.check(std::iter::once(name.as_str()).chain(labels.iter().map(LabelName::as_str)))?;
     engine::destroy_app(&state, &actor, &app).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -142,7 +149,7 @@ pub async fn destroy_instance(
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
     let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Administer, Reach::Label(&label)).await?;
-    confirm.check(label.as_str())?;
+    confirm.check([label.as_str()])?;
     engine::destroy_instance(&state, &actor, &app, &label).await?;
     Ok(StatusCode::NO_CONTENT)
 }

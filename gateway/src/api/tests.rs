@@ -6,6 +6,7 @@ use magrathea_core::api::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::db::{apps, instances};
 use crate::testing::{self, Gateway};
 
 async fn error(response: reqwest::Response) -> (u16, String) {
@@ -133,6 +134,29 @@ async fn wrong_requests_have_documented_shapes() {
         let shown = format!("{method} {path}");
         assert_eq!(error(request.send().await.unwrap()).await, (status, code.to_owned()), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn what_destroys_names_every_protected_label() {
+    let gateway = testing::gateway().await;
+    create(&gateway, "blog").await;
+    let conn = gateway.state().db.conn().await.unwrap();
+    let app = apps::load_app(&conn, &"blog".parse().unwrap()).await.unwrap().unwrap();
+    for label in ["production", "staging"] {
+        let cluster = "local".parse().unwrap();
+        instances::ensure_instance(&conn, app.id, &label.parse().unwrap(), &cluster).await.unwrap();
+    }
+    let listed: AppInfo = gateway.request("GET", "/v1/apps/blog").send().await.unwrap().json().await.unwrap();
+    let protected: Vec<_> = listed.instances.iter().map(|one| (one.label.as_str(), one.protected)).collect();
+    assert_eq!(protected, [("production", true), ("staging", false)]);
+    let destroy = async |path: &str| gateway.request("DELETE", path).send().await.unwrap();
+    for names in ["blog", "production", "blog,staging", "blog production", "blog,production2"] {
+        let refused = destroy(&format!("/v1/apps/blog?confirm={names}")).await;
+        assert_eq!(error(refused).await, (409, "confirmation_mismatch".to_owned()), "{names}");
+    }
+    let refused = destroy("/v1/apps/blog/instances/production?confirm=blog").await;
+    assert_eq!(error(refused).await.1, "confirmation_mismatch");
+    assert_eq!(destroy("/v1/apps/blog?confirm=blog,production").await.status(), 204);
 }
 
 #[tokio::test]

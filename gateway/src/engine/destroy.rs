@@ -1,11 +1,13 @@
 //! Takes instances away with their data, in reverse layer order. May be repeated after an interruption: an instance is
 //! marked only when nothing of it is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use magrathea_core::manifest::Resolved;
 use magrathea_core::names::LabelName;
 use magrathea_core::plan::Resource;
+use magrathea_core::remote::is_protected_by_default;
 use magrathea_core::wire::DataFate;
 
 use super::layout::Site;
@@ -15,9 +17,29 @@ use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::db::apps::App;
 use crate::db::instances::Instance;
-use crate::db::{DbError, apps, deploys, instances, plans, releases, timeline};
+use crate::db::{Client, DbError, apps, deploys, instances, plans, releases, timeline};
 use crate::services::access::instances_of;
 use crate::state::State;
+
+/// An app's labels that are protected: who destroys it repeats their names.
+pub async fn protected_labels(client: &impl Client, app: &App) -> Result<BTreeSet<LabelName>, ApiError> {
+    let mut labels = BTreeSet::new();
+    for instance in instances::list_app_instances(client, app.id).await? {
+        let resolved = match releases::load_serving(client, instance.id).await? {
+            Some(row) => releases::load_resolved(client, instance.id, row.release).await?,
+            None => None,
+        };
+        if is_protected(&instance.label, resolved.as_ref()) {
+            labels.insert(instance.label);
+        }
+    }
+    Ok(labels)
+}
+
+/// Whether a label is protected, by what serves there or else by its name.
+pub fn is_protected(label: &LabelName, serving: Option<&Resolved>) -> bool {
+    serving.map_or_else(|| is_protected_by_default(label), Resolved::is_protected)
+}
 
 /// Takes an app's label away, on every cluster it lives on, with its data.
 pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, label: &LabelName) -> Result<(), ApiError> {

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use apply::nodes_of;
-pub use destroy::{destroy_app, destroy_instance};
+pub use destroy::{destroy_app, destroy_instance, protected_labels};
 pub use differ::diff_releases;
 pub use events::follow;
 pub use layout::{Site, load_secrets_of};

@@ -11,6 +11,7 @@ use magrathea_core::people::Verb;
 use magrathea_core::wire::{ReadServing, Serving};
 
 use super::apply::nodes_of;
+use super::destroy::is_protected;
 use super::layout::{Site, urls_of};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -119,6 +120,7 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         None => (None, None),
     };
     let running = deploys::find_running(&conn, instance.id).await?;
+    let protected = is_protected(&instance.label, resolved.as_ref());
     drop(conn);
     let (id, app, label, cluster) =
         (instance.id, instance.app_name.to_string(), instance.label.to_string(), instance.cluster.to_string());
@@ -134,6 +136,7 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         app,
         label,
         cluster,
+        protected,
         urls: urls.unwrap_or_default(),
         state: state_of(row.is_some(), serving.as_ref()).to_owned(),
         release,

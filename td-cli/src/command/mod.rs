@@ -6,6 +6,7 @@ pub mod cert;
 pub mod cluster;
 pub mod completions;
 pub mod config;
+mod confirmation;
 pub mod deploy;
 pub mod drain;
 mod ended;

@@ -9,7 +9,12 @@ pub struct Reporter(pub mpsc::Sender<Progress>);
 
 impl Reporter {
     pub fn log(&self, line: String) {
-        let _ = self.0.try_send(Progress::Log { line });
+        let _ = self.0.try_send(Progress::Log { line, number: None });
+    }
+
+    /// A line that comes again, with the same number, when the action is repeated.
+    pub fn numbered(&self, number: u64, line: String) {
+        let _ = self.0.try_send(Progress::Log { line, number: Some(number) });
     }
 
     pub fn warn(&self, message: String) {

@@ -1,7 +1,6 @@
 //! One-off commands of a release: jobs of the swarm, because only those reach an instance's network. A job bears the
 //! run's name, so that a gateway or an agent that starts again finds it and never starts it twice.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use magrathea_core::plan::ServiceSpec;
@@ -17,7 +16,10 @@ use crate::reporter::Reporter;
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs the command to its end. Cancelled, it is ended; dropped, it goes on and is found again.
+/// A job that came to its end while nobody waited for it is taken over in this time.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+
+/// Runs the command to its end. Its time began with its job, whoever waited for it since. Cancelled, it is ended; dropped, it goes on and is found again.
 pub async fn run_once(
     engine: &Engine,
     folders: &Folders,
@@ -27,10 +29,12 @@ pub async fn run_once(
 ) -> Outcome<RanOnce> {
     let spec = ServiceSpec { command: Vec::new(), ..(*wanted.service).clone() };
     let mut lines = Lines::default();
-    let job = follow(engine, folders, &spec, wanted, reporter, &mut lines);
+    let age = engine.ensure_job(&spec, (&wanted.name, &wanted.command), &wanted.secrets, folders).await?;
+    let left = wanted.timeout.0.saturating_sub(age).max(TAKE_OVER.min(wanted.timeout.0));
+    let job = follow(engine, wanted, reporter, &mut lines);
     let outcome = tokio::select! {
         () = cancel.cancelled() => Err(cancelled()),
-        outcome = tokio::time::timeout(wanted.timeout.0, job) => outcome.unwrap_or_else(|_| {
+        outcome = tokio::time::timeout(left, job) => outcome.unwrap_or_else(|_| {
             Err(fail(ActionErrorKind::TimedOut, format!("it took longer than {} s", wanted.timeout.0.as_secs())))
         }),
     };
@@ -41,16 +45,7 @@ pub async fn run_once(
     })
 }
 
-async fn follow(
-    engine: &Engine,
-    folders: &Folders,
-    spec: &ServiceSpec,
-    wanted: &RunOnce,
-    reporter: &Reporter,
-    lines: &mut Lines,
-) -> Outcome<RanOnce> {
-    let secrets: &BTreeMap<String, String> = &wanted.secrets;
-    engine.ensure_job(spec, (&wanted.name, &wanted.command), secrets, folders).await?;
+async fn follow(engine: &Engine, wanted: &RunOnce, reporter: &Reporter, lines: &mut Lines) -> Outcome<RanOnce> {
     // The engine needs a moment to make the task.
     let no_task = Instant::now() + Duration::from_secs(10);
     loop {
@@ -60,9 +55,8 @@ async fn follow(
             Some(Job::Going(container)) => container,
             Some(Job::Ended { exit_code, container, error }) => {
                 if let Some(container) = &container {
-                    engine.follow_log(container, |bytes| lines.push(bytes, |line| reporter.log(line))).await?;
+                    tell(engine, container, reporter, lines).await?;
                 }
-                lines.finish(|line| reporter.log(line));
                 return match error {
                     Some(error) => Err(node(format!("the command could not run: {error}"))),
                     None => Ok(RanOnce { exit_code }),
@@ -71,9 +65,8 @@ async fn follow(
         };
         // Of a container that is made but not started yet there is nothing to follow.
         if let Some(container) = container
-            && engine.follow_log(&container, |bytes| lines.push(bytes, |line| reporter.log(line))).await.is_ok()
+            && tell(engine, &container, reporter, lines).await.is_ok()
         {
-            lines.finish(|line| reporter.log(line));
             return match engine.settled(&container).await? {
                 Ended::Exited { out_of_memory: true, .. } => {
                     Err(fail(ActionErrorKind::OutOfMemory, "the command needed more memory than the app has"))
@@ -84,4 +77,18 @@ async fn follow(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Tells what a container says, from its beginning to its end. Lines bear numbers, because they are told again when this
+/// is.
+async fn tell(engine: &Engine, container: &str, reporter: &Reporter, lines: &mut Lines) -> Outcome<()> {
+    *lines = Lines::default();
+    let mut number = 0;
+    let mut numbered = |line| {
+        number += 1;
+        reporter.numbered(number, line);
+    };
+    engine.follow_log(container, |bytes| lines.push(bytes, &mut numbered)).await?;
+    lines.finish(numbered);
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, UpdateServiceOptions};
 use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
 use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{SecretText, ServiceMode, ServiceSpec, hash_of};
 use magrathea_core::wire::HeldService;
@@ -87,22 +88,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Starts a command as a job of its own on the service's network; an existing one of the name is left running.
+    /// Starts a command as a job of its own on the service's network; an existing one of the name is left running. Says
+    /// how long ago it began.
     pub async fn ensure_job(
         &self,
         spec: &ServiceSpec,
         (name, command): (&str, &str),
         secrets: &BTreeMap<String, String>,
         folders: &Folders,
-    ) -> Outcome<()> {
+    ) -> Outcome<Duration> {
         let held = self.docker.inspect_service(&self.prefix.name(name), None::<InspectServiceOptions>).await;
-        if found(held, || format!("looking for {name}"))?.is_some() {
-            return Ok(());
+        if let Some(held) = found(held, || format!("looking for {name}"))? {
+            let begun = held.created_at.and_then(|at| at.parse::<Timestamp>().ok());
+            return Ok(begun.map_or(Duration::ZERO, |at| {
+                Duration::try_from(at.duration_until(Timestamp::now())).unwrap_or_default()
+            }));
         }
         let parts = self.ensure_parts(spec, secrets).await?;
         let wanted = render_service(spec, Run::Once { name, command }, &parts, &self.prefix, folders);
         self.docker.create_service(wanted, None).await.doing(|| format!("starting {name}"))?;
-        Ok(())
+        Ok(Duration::ZERO)
     }
 
     /// Starts a job that does nothing for so long: programs are started in it.

@@ -105,7 +105,7 @@ impl Node {
         let mut said = Vec::new();
         while let Ok(next) = progress.try_recv() {
             said.push(match next {
-                Progress::Log { line } => line,
+                Progress::Log { line, .. } => line,
                 Progress::Warning { message } => format!("warning: {message}"),
             });
         }

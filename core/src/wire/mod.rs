@@ -78,7 +78,12 @@ pub enum AgentFrame {
 #[serde(tag = "progress", rename_all = "snake_case")]
 pub enum Progress {
     /// A line of a build's, hook's or app's output.
-    Log { line: String },
+    Log {
+        line: String,
+        /// Counts the lines of an action that tells them anew when it is repeated, from 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+    },
     /// Something the person who deploys should know.
     Warning { message: String },
 }

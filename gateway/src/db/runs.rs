@@ -101,22 +101,30 @@ pub async fn finish_run(
     Ok(())
 }
 
-/// Appends lines, numbered from `first`.
-pub async fn append_lines(client: &impl Client, id: Uuid, first: i64, lines: &[String]) -> Result<(), DbError> {
+/// The runs that are not over, whichever gateway waits for them.
+pub async fn list_running_ids(client: &impl Client) -> Result<Vec<Uuid>, DbError> {
+    let rows = client.query("SELECT id FROM runs WHERE status = 'running'", &[]).await?;
+    rows.iter().map(|row| row.try_get(0).map_err(DbError::from)).collect()
+}
+
+/// Adds numbered lines.
+pub async fn append_lines(client: &impl Client, id: Uuid, lines: &[(i64, String)]) -> Result<(), DbError> {
+    let (numbers, texts): (Vec<i64>, Vec<&str>) = lines.iter().map(|(number, line)| (*number, line.as_str())).unzip();
     client
         .execute(
             "INSERT INTO run_lines (run, sequence, line)
-             SELECT $1, $2 + n - 1, line FROM unnest($3::text[]) WITH ORDINALITY AS t (line, n)",
-            &[&id, &first, &lines],
+             SELECT $1, number, line FROM unnest($2::bigint[], $3::text[]) AS t (number, line)
+             ON CONFLICT DO NOTHING",
+            &[&id, &numbers, &texts],
         )
         .await?;
     Ok(())
 }
 
-/// Forgets what a run said: it is taken up again from its beginning.
-pub async fn forget_lines(client: &impl Client, id: Uuid) -> Result<(), DbError> {
-    client.execute("DELETE FROM run_lines WHERE run = $1", &[&id]).await?;
-    Ok(())
+/// The number of a run's last line.
+pub async fn count_lines(client: &impl Client, id: Uuid) -> Result<u64, DbError> {
+    let sql = "SELECT coalesce(max(sequence), 0) FROM run_lines WHERE run = $1";
+    Ok(client.query_one(sql, &[&id]).await?.try_get::<_, i64>(0)?.unsigned_abs())
 }
 
 /// What a run said after a line.

@@ -83,7 +83,7 @@ impl Recorder {
     /// Takes in what an action tells while it runs.
     pub fn progress(&self, progress: Progress) {
         match progress {
-            Progress::Log { line } => self.log(line),
+            Progress::Log { line, .. } => self.log(line),
             Progress::Warning { message } => self.warn(message),
         }
     }

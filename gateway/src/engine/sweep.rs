@@ -1,5 +1,5 @@
-//! Takes away what nothing refers to any more: services of releases that neither serve nor are being brought, images
-//! beyond those that are kept, and sources. What is there is asked first and what is wanted is asked after it, so that
+//! Takes away what nothing refers to any more: services of releases that neither serve nor are being brought, of hooks and
+//! detached runs whose end a lost node did not hear of, images beyond those that are kept, and sources. What is there is asked first and what is wanted is asked after it, so that
 //! nothing that appears in between is taken for left over.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
 use magrathea_core::wire::{Holdings, Inventory, Prune};
+use uuid::Uuid;
 
 use super::apply::all_nodes;
-use crate::db::{DbError, config_values, deploys, instances, releases};
+use crate::db::{DbError, config_values, deploys, instances, releases, runs};
 use crate::hub::NodeRef;
+use crate::remote::runs::run_of_service;
 use crate::state::State;
 
 /// Releases of an instance whose images are kept beside the serving one.
@@ -61,6 +63,8 @@ struct Wanted {
     /// Instances with a deploy under way, whose image may not be recorded yet.
     busy: BTreeSet<String>,
     images: BTreeSet<String>,
+    /// Detached runs that are not over.
+    runs: BTreeSet<Uuid>,
 }
 
 async fn load_wanted(state: &State) -> Result<Wanted, DbError> {
@@ -75,6 +79,7 @@ async fn load_wanted(state: &State) -> Result<Wanted, DbError> {
         wanted.releases.entry(slug.clone()).or_default().extend(deploy.info.release);
         wanted.busy.insert(slug);
     }
+    wanted.runs = runs::list_running_ids(&conn).await?.into_iter().collect();
     wanted.images = releases::list_kept_images(&conn, KEPT_RELEASES).await?.into_iter().collect();
     Ok(wanted)
 }
@@ -86,7 +91,10 @@ fn left_over(holdings: &Holdings, wanted: &Wanted) -> Prune {
         match (wanted.releases.get(slug), service.release) {
             (None, _) => true,
             (Some(releases), Some(release)) => !releases.contains(&release),
-            (Some(_), None) => false,
+            (Some(_), None) => match run_of_service(&service.name) {
+                Some(run) => !wanted.runs.contains(&run),
+                None => is_hook(&service.name, slug) && !wanted.busy.contains(slug),
+            },
         }
     });
     let images = holdings.images.iter().filter(|image| {
@@ -97,6 +105,12 @@ fn left_over(holdings: &Holdings, wanted: &Wanted) -> Prune {
         services: services.map(|service| service.name.clone()).collect(),
         images: images.map(|image| image.id.clone()).collect(),
     }
+}
+
+/// Whether a service is a hook's one-off, as in `SLUG-v3-release-1`.
+fn is_hook(name: &str, slug: &str) -> bool {
+    let rest = name.strip_prefix(slug).and_then(|rest| rest.strip_prefix("-v"));
+    rest.and_then(|rest| rest.split('-').next()).is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 async fn prune(state: &State, node: &NodeRef, holdings: Holdings) -> Result<(), DbError> {
@@ -166,7 +180,9 @@ mod tests {
             releases: [("i1".to_owned(), [ReleaseNumber(3)].into()), ("i2".to_owned(), [].into())].into(),
             busy: ["i2".to_owned()].into(),
             images: ["kept".to_owned()].into(),
+            runs: [Uuid::from_u128(1)].into(),
         };
+        let run = |slug: &str, id: u128| crate::remote::runs::service_name(slug, Uuid::from_u128(id));
         let holdings = Holdings {
             services: vec![
                 service("router", None, None),
@@ -175,6 +191,12 @@ mod tests {
                 service("i1-memcached", Some("i1"), None),
                 service("i2-web-v1", Some("i2"), Some(1)),
                 service("i9-memcached", Some("i9"), None),
+                service(&run("i1", 1), Some("i1"), None),
+                service(&run("i1", 2), Some("i1"), None),
+                service("i1-v3-release-1", Some("i1"), None),
+                service("i2-v1-release-1", Some("i2"), None),
+                // Somebody's shell beside it: the agent ends it with its connection.
+                service("i1-run-01", Some("i1"), None),
             ],
             images: vec![
                 image("layer", None),
@@ -185,7 +207,8 @@ mod tests {
             ],
         };
         let prune = left_over(&holdings, &wanted);
-        assert_eq!(prune.services, ["i1-web-v2", "i2-web-v1", "i9-memcached"]);
+        let gone = ["i1-web-v2", "i2-web-v1", "i9-memcached", &run("i1", 2), "i1-v3-release-1"];
+        assert_eq!(prune.services, gone);
         assert_eq!(prune.images, ["old", "orphan"]);
     }
 }

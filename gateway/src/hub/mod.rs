@@ -27,7 +27,7 @@ pub use self::streams::StreamHandle;
 use crate::lock::locked;
 
 /// How long a call waits for a lost node to come back.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 
 /// A node, named by its cluster and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,20 @@ pub enum CallError {
     Action(#[from] ActionError),
     #[error("the node did not answer in time")]
     Timeout,
+}
+
+/// Which lines of an action have come: a repeated one tells all of them again.
+#[derive(Debug, Default)]
+pub struct Told(pub u64);
+
+impl Told {
+    /// Whether it comes for the first time.
+    pub fn is_new(&mut self, progress: &Progress) -> bool {
+        let Progress::Log { number: Some(number), .. } = progress else { return true };
+        let is_new = *number > self.0;
+        self.0 = self.0.max(*number);
+        is_new
+    }
 }
 
 /// Something that happened to a node.
@@ -101,7 +115,8 @@ impl Default for Hub {
 
 impl Hub {
     /// Asks a node to do something and waits for its reply. Dropping the future cancels the action on the node. When
-    /// the connection is lost and comes back within half a minute, the call is repeated: every action may be.
+    /// the connection is lost and comes back within half a minute, the call is repeated: every action may be. What it
+    /// numbers is told once.
     pub async fn call<R: Request>(
         &self,
         node: &NodeRef,
@@ -110,6 +125,12 @@ impl Hub {
     ) -> Result<R::Reply, CallError> {
         let action: Action = request.into();
         let limit = time_limit(&action);
+        let mut told = Told::default();
+        let mut on_progress = |progress| {
+            if told.is_new(&progress) {
+                on_progress(progress);
+            }
+        };
         let calls = async {
             let mut absent = CallError::NotConnected;
             loop {

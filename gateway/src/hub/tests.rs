@@ -144,13 +144,13 @@ async fn a_call_has_progress_and_a_reply() {
     let answer = async {
         let (id, action) = agent.next_call().await;
         assert_eq!(action, drain().into());
-        let progress = Progress::Log { line: "waiting".into() };
+        let progress = Progress::Log { line: "waiting".into(), number: None };
         agent.send(AgentFrame::Progress { id, progress }).await;
         agent.reply(id, &Drained { cut: 3 }).await;
     };
     let (reply, ()) = tokio::join!(call, answer);
     assert_eq!(reply, Ok(Drained { cut: 3 }));
-    assert_eq!(lines, [Progress::Log { line: "waiting".into() }]);
+    assert_eq!(lines, [Progress::Log { line: "waiting".into(), number: None }]);
 
     let error = ActionError {
         kind: ActionErrorKind::TimedOut,
@@ -187,18 +187,33 @@ async fn a_call_is_repeated_when_the_node_comes_back() {
     let enrolled = enrol(&gateway, &node()).await;
     let mut first = Agent::connect(&gateway, &enrolled).await;
     let node = node();
-    let call = gateway.state().hub.call(&node, drain(), |_| {});
+    let mut lines = Vec::new();
+    let call = gateway.state().hub.call(&node, drain(), |progress| match progress {
+        Progress::Log { line, .. } => lines.push(line),
+        Progress::Warning { .. } => {}
+    });
+    let log = |id, number: Option<u64>| {
+        let line = number.map_or("of a build".to_owned(), |number| format!("line {number}"));
+        AgentFrame::Progress { id, progress: Progress::Log { line, number } }
+    };
     let come_back = async {
-        first.next_call().await;
+        let (id, _) = first.next_call().await;
+        for number in [Some(1), Some(2), None] {
+            first.send(log(id, number)).await;
+        }
         drop(first);
         let mut second = Agent::connect(&gateway, &enrolled).await;
         let (id, action) = second.next_call().await;
         assert_eq!(action, drain().into());
+        for number in [Some(1), Some(2), Some(3), None] {
+            second.send(log(id, number)).await;
+        }
         second.reply(id, &Drained { cut: 0 }).await;
         second
     };
     let (reply, _second) = tokio::join!(call, come_back);
     assert_eq!(reply, Ok(Drained { cut: 0 }));
+    assert_eq!(lines, ["line 1", "line 2", "of a build", "line 3", "of a build"]);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Detached runs: commands in containers of their own that nobody has to watch. They outlive connections, agents and
-//! gateways; what they say is kept.
+//! gateways; what they say is kept. Of a run that is over while its node is away, the sweep removes what is left there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use magrathea_core::api::{RunInfo, RunLines, RunStatus, StartRun};
 use magrathea_core::names::{AppName, InstanceId, LabelName, Layer};
 use magrathea_core::people::Verb;
@@ -18,7 +19,7 @@ use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::{DbError, apps, runs, timeline};
 use crate::engine::nodes_of;
-use crate::hub::{CallError, HubEvent};
+use crate::hub::{CallError, Told};
 use crate::services::access::{Reach, find_app, require};
 use crate::state::State;
 
@@ -35,14 +36,21 @@ const LINES: i64 = 10_000;
 /// How often a run is looked at that another gateway may have been asked to stop.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a node may be away when a run is taken up again.
+/// How long a node is waited for before a run begins on it, and after the time that a run has.
 const ABSENCE: Duration = Duration::from_secs(300);
 
-/// What comes of a run.
-enum Said {
-    Line(String),
-    /// All that was said comes once more.
-    Again,
+/// A line, and which of the run's it is.
+type Line = (u64, String);
+
+/// The name of a run's service. Stable, so that whoever takes the run up again finds it, and the sweep knows it.
+pub fn service_name(slug: &str, id: Uuid) -> String {
+    format!("{slug}-job-{}", id.simple())
+}
+
+/// The run that a service is, when it is one's.
+pub fn run_of_service(name: &str) -> Option<Uuid> {
+    let (_, id) = name.split_once("-job-")?;
+    Uuid::try_parse(id).ok()
 }
 
 /// Starts a run.
@@ -88,7 +96,8 @@ pub async fn start(
     timeline::append(&tx, entry).await?;
     let info = runs::load_run(&tx, id).await?.ok_or_else(|| not_found(id))?;
     tx.commit().await.map_err(DbError::from)?;
-    state.tasks.spawn(carry(Arc::clone(state), place, info.clone()));
+    let begun = Begun { told: Told::default(), patience: ABSENCE };
+    state.tasks.spawn(carry(Arc::clone(state), place, info.clone(), begun));
     Ok(info)
 }
 
@@ -97,9 +106,12 @@ pub async fn resume(state: Arc<State>) {
     let resumed = async {
         let conn = state.db.conn().await?;
         for run in runs::list_running(&conn, state.engine.id).await? {
-            runs::forget_lines(&conn, run.id).await?;
+            let told = Told(runs::count_lines(&conn, run.id).await?);
             match Place::of_instance(&state, InstanceId(run.instance)).await {
-                Ok(place) => drop(state.tasks.spawn(carry(Arc::clone(&state), place, run))),
+                Ok(place) => {
+                    let begun = Begun { told, patience: time_left(&run) };
+                    state.tasks.spawn(carry(Arc::clone(&state), place, run, begun));
+                }
                 Err(error) => runs::finish_run(&conn, run.id, RunStatus::Failed, None, Some(&error.message)).await?,
             }
         }
@@ -162,12 +174,25 @@ fn not_found(id: Uuid) -> ApiError {
     ApiError::new(Code::RunNotFound, format!("there is no run {id}"))
 }
 
+/// How far a run was followed when it is taken up.
+struct Begun {
+    told: Told,
+    /// How long its node is waited for.
+    patience: Duration,
+}
+
+/// The time until nobody waits for a run any more whose node is away.
+fn time_left(run: &RunInfo) -> Duration {
+    let ran = Duration::try_from(run.started.duration_until(Timestamp::now())).unwrap_or_default();
+    (Duration::from_secs(run.time_limit) + ABSENCE).saturating_sub(ran)
+}
+
 /// Waits for a run and records what it says and how it ends.
-async fn carry(state: Arc<State>, place: Place, run: RunInfo) {
+async fn carry(state: Arc<State>, place: Place, run: RunInfo, begun: Begun) {
     let (lines, queue) = mpsc::channel(4096);
     let keeping = keep_lines(&state, run.id, queue);
     let running = async {
-        let outcome = execute(&state, &place, &run, lines).await;
+        let outcome = execute(&state, &place, &run, begun, lines).await;
         outcome.unwrap_or_else(|error| (RunStatus::Failed, None, Some(error.to_string())))
     };
     let ((status, code, message), ()) = tokio::select! {
@@ -191,11 +216,11 @@ async fn execute(
     state: &Arc<State>,
     place: &Place,
     run: &RunInfo,
-    said: mpsc::Sender<Said>,
+    Begun { mut told, patience }: Begun,
+    lines: mpsc::Sender<Line>,
 ) -> Result<(RunStatus, Option<i32>, Option<String>), ApiError> {
     let mut service = place.one_off("run")?;
-    // Stable, so that a gateway that starts again finds the container.
-    service.name = format!("{}-run-{}", place.site.slug(), run.id.simple());
+    service.name = service_name(&place.site.slug(), run.id);
     let request = RunOnce {
         name: service.name.clone(),
         service: Box::new(service),
@@ -206,25 +231,25 @@ async fn execute(
     let node = nodes_of(&place.site.instance.cluster, &place.site.cluster, Layer::App).into_iter().next();
     let node =
         node.ok_or_else(|| ApiError::new(Code::NodeUnavailable, "no node of the cluster carries the layer app"))?;
-    let mut events = state.hub.subscribe();
-    // A gateway that has just started waits for its nodes.
-    let give_up = Instant::now() + ABSENCE;
-    while !state.hub.is_connected(&node) && Instant::now() < give_up {
-        tokio::time::sleep(LOOK).await;
-    }
-    while events.try_recv().is_ok() {}
-    let called = state.hub.call(&node, request, |progress| {
-        // A node that comes back tells everything again.
-        while let Ok(event) = events.try_recv() {
-            if event == HubEvent::Connected(node.clone()) {
-                let _ = said.try_send(Said::Again);
+    let mut give_up = Instant::now() + patience;
+    let called = loop {
+        while !state.hub.is_connected(&node) && Instant::now() < give_up {
+            tokio::time::sleep(LOOK).await;
+        }
+        let called = state.hub.call(&node, request.clone(), |progress| {
+            if told.is_new(&progress)
+                && let Progress::Log { line, number: Some(number) } = progress
+            {
+                let _ = lines.try_send((number, line));
             }
+        });
+        match called.await {
+            // What was begun goes on there.
+            Err(CallError::Lost) if !time_left(run).is_zero() => give_up = Instant::now() + time_left(run),
+            called => break called,
         }
-        if let Progress::Log { line } = progress {
-            let _ = said.try_send(Said::Line(line));
-        }
-    });
-    Ok(match called.await {
+    };
+    Ok(match called {
         Ok(ran) => (RunStatus::Ended, i32::try_from(ran.exit_code).ok(), None),
         Err(CallError::Action(error)) if error.kind == ActionErrorKind::Cancelled => {
             (RunStatus::Stopped, None, Some(error.message))
@@ -234,34 +259,20 @@ async fn execute(
 }
 
 /// Stores lines as they come, many at a time.
-async fn keep_lines(state: &State, run: Uuid, mut queue: mpsc::Receiver<Said>) {
-    let (mut said, mut next) = (Vec::new(), 1);
-    while queue.recv_many(&mut said, 256).await > 0 {
-        let (mut kept, mut again) = (Vec::new(), false);
-        for what in said.drain(..) {
-            match what {
-                // PostgreSQL's text holds no NUL.
-                Said::Line(line) => kept.push(line.replace('\0', "\u{fffd}")),
-                Said::Again => {
-                    kept.clear();
-                    (again, next) = (true, 1);
-                }
-            }
-        }
-        if next > LINES {
+async fn keep_lines(state: &State, run: Uuid, mut queue: mpsc::Receiver<Line>) {
+    let mut came = Vec::new();
+    while queue.recv_many(&mut came, 256).await > 0 {
+        // PostgreSQL's text holds no NUL.
+        let kept = came.drain(..).map(|(number, line)| (i64::try_from(number), line.replace('\0', "\u{fffd}")));
+        let kept: Vec<(i64, String)> =
+            kept.filter_map(|(n, line)| Some((n.ok().filter(|n| *n <= LINES)?, line))).collect();
+        if kept.is_empty() {
             continue;
         }
-        let stored = async {
-            let conn = state.db.conn().await?;
-            if again {
-                runs::forget_lines(&conn, run).await?;
-            }
-            anyhow::Ok(runs::append_lines(&conn, run, next, &kept).await?)
-        };
+        let stored = async { anyhow::Ok(runs::append_lines(&state.db.conn().await?, run, &kept).await?) };
         if let Err(error) = stored.await {
             tracing::warn!(%run, error = format!("{error:#}"), "lines of a run were lost");
         }
-        next += i64::try_from(kept.len()).unwrap_or(LINES);
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use magrathea_core::api::RunStatus;
 use magrathea_core::names::{LabelName, OrganisationId};
 use magrathea_core::people::{Access, Grant, Role, Scope};
 use magrathea_core::wire::{ActionErrorKind, Frame};
 
 use super::*;
 use crate::doors;
-use crate::engine::tests::world::{World, app, node};
+use crate::engine::tests::world::{Hang, World, app, node};
 use crate::hub::StreamEnd;
 use crate::services::people::actor_of_token;
 
@@ -131,4 +132,59 @@ async fn a_door_closes_when_its_token_is_gone() {
     // The node is told at once, and ends what runs.
     let ended = tokio::time::timeout(Duration::from_secs(1), end.outgoing.recv()).await;
     assert_eq!(ended.unwrap(), None);
+}
+
+async fn run(world: &World, command: &str) -> magrathea_core::api::RunInfo {
+    let wanted = magrathea_core::api::StartRun { command: command.into(), time_limit: None };
+    runs::start(world.state(), &world.test.admin, &app(), &label(), wanted).await.unwrap()
+}
+
+/// How a run stands once that is no longer as it was.
+async fn status(world: &World, id: Uuid, before: RunStatus) -> RunStatus {
+    for _ in 0..1000 {
+        let found = runs::find(world.state(), &world.test.admin, id).await.unwrap().status;
+        if found != before {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    before
+}
+
+#[tokio::test]
+async fn a_run_outlives_its_nodes_absence() {
+    let mut world = World::new().await;
+    world.deploy(APP).await;
+    world.held().hang = Some(("RunOnce long".into(), Hang::Before));
+    let begun = run(&world, "long").await;
+    world.reached.notified().await;
+    world.disconnect();
+    // Longer than any other call waits for a node.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let found = runs::find(world.state(), &world.test.admin, begun.id).await.unwrap();
+    assert_eq!(found.status, RunStatus::Running, "{found:?}");
+    world.held().hang = None;
+    world.connect();
+    assert_eq!(status(&world, begun.id, RunStatus::Running).await, RunStatus::Ended);
+    assert_eq!(world.held().calls.iter().filter(|call| *call == "RunOnce long").count(), 2);
+}
+
+#[tokio::test]
+async fn what_a_run_leaves_goes_when_its_node_is_back() {
+    let mut world = World::new().await;
+    world.deploy(APP).await;
+    world.held().hang = Some(("RunOnce long".into(), Hang::Before));
+    let (stopped, going) = (run(&world, "long").await, run(&world, "long").await);
+    let slug = magrathea_core::names::InstanceId(stopped.instance).slug();
+    let names = [stopped.id, going.id].map(|id| runs::service_name(&slug, id));
+    world.reached.notified().await;
+    world.disconnect();
+    for name in &names {
+        world.held().services.insert(name.clone(), None);
+    }
+    runs::stop(world.state(), &world.test.admin, stopped.id).await.unwrap();
+    world.connect();
+    world.settles("the stopped run's service is removed", |held| !held.services.contains_key(&names[0])).await;
+    world.quiet().await;
+    assert!(world.held().services.contains_key(&names[1]), "the other goes on");
 }

@@ -156,6 +156,11 @@ impl World {
         self.connect();
     }
 
+    /// Loses the node's connection.
+    pub fn disconnect(&mut self) {
+        self.agent = None;
+    }
+
     pub async fn submit(&self, manifest: &str, info: SourceInfo) -> Result<DeployInfo, ApiError> {
         let body = archive(&[("magrathea.yml", manifest), ("index.php", "<?php echo 1;")]);
         let body = futures_util::stream::iter([Ok::<_, String>(body)]);

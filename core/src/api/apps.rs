@@ -1,0 +1,59 @@
+//! Apps and where they live.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::names::ReleaseNumber;
+use crate::wire::Serving;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateApp {
+    pub name: String,
+    /// Whose it is to be; the person's own organisation when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AppInfo {
+    pub id: Uuid,
+    pub name: String,
+    pub organisation: String,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+    pub instances: Vec<InstanceInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceInfo {
+    pub id: Uuid,
+    pub app: String,
+    pub label: String,
+    pub cluster: String,
+    /// Whether its label's name must be repeated by what destroys it.
+    pub protected: bool,
+    pub urls: Vec<String>,
+    /// The release the last good deploy asked for.
+    pub release: Option<ReleaseInfo>,
+    /// What the router serves, read back from it; none when the node cannot be asked.
+    pub serving: Option<Serving>,
+    /// `serving`, `degraded`, `down`, `empty` or `unknown`.
+    pub state: String,
+    /// The deploy under way.
+    pub deploy: Option<Uuid>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseInfo {
+    pub number: ReleaseNumber,
+    pub image: String,
+    /// Bytes.
+    pub size: u64,
+    pub commit: Option<String>,
+    pub message: Option<String>,
+    pub author: Option<String>,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+}

@@ -34,7 +34,7 @@ pub struct State {
     /// `host:port` at which agents reach the agent listener.
     pub connect: String,
     /// Where SSH clients connect, and by what they know the gateway.
-    pub ssh: ssh::Door,
+    pub ssh: ssh::Endpoint,
     /// Every task of the gateway's; shutdown waits for them.
     pub tasks: Tasks,
     /// Cancelled when the gateway is to end.

@@ -100,7 +100,7 @@ pub fn open_state(
         data: data.to_owned(),
         api_url: listen.api_url(),
         connect: listen.connect(),
-        ssh: ssh::Door::open(&data.join("pki"), listen.ssh_reached())?,
+        ssh: ssh::Endpoint::open(&data.join("pki"), listen.ssh_reached())?,
         tasks: Tasks::default(),
         shutdown: CancellationToken::new(),
         doors: Doors::default(),

@@ -9,8 +9,8 @@ use super::server;
 /// The host key's file, below the folder `pki/`.
 const FILE: &str = "ssh_host_ed25519_key";
 
-/// The gateway's SSH door, as clients see it.
-pub struct Door {
+/// The gateway's SSH endpoint, as clients see it.
+pub struct Endpoint {
     /// The host name or address.
     pub host: String,
     pub port: u16,
@@ -25,10 +25,10 @@ pub struct HostKey {
     pub public: String,
 }
 
-impl Door {
+impl Endpoint {
     /// Reads the host key from the folder, or makes it.
     pub fn open(folder: &Path, (host, port): (String, u16)) -> anyhow::Result<Self> {
-        Ok(Door { host, port, host_key: HostKey::load_or_create(folder)? })
+        Ok(Endpoint { host, port, host_key: HostKey::load_or_create(folder)? })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The SSH door: people log in with their keys, for git, shells, files and tunnels. What they may do is decided where
+//! The SSH server: people log in with their keys, for git, shells, files and tunnels. What they may do is decided where
 //! the API decides it; here is only how they get there.
 
 mod attempts;
@@ -18,5 +18,5 @@ mod tests;
 mod tunnel;
 mod waiting;
 
-pub use self::host_key::{Door, HostKey};
+pub use self::host_key::{Endpoint, HostKey};
 pub use self::listen::Listener;

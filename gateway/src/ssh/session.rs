@@ -173,8 +173,8 @@ pub async fn find_label(state: &State, actor: &Actor, at: &Target) -> Result<Lab
 }
 
 async fn greet(connection: &Connection, actor: &Actor, output: &mut Output) -> i32 {
-    let door = &connection.state.ssh;
-    let ssh = SshInfo { host: door.host.clone(), port: door.port, host_key: String::new() };
+    let endpoint = &connection.state.ssh;
+    let ssh = SshInfo { host: endpoint.host.clone(), port: endpoint.port, host_key: String::new() };
     let (git, other) = (ssh.url("git"), ssh.url("APP.LABEL"));
     let name = &actor.name;
     let text = format!(

@@ -106,7 +106,7 @@ fn nothing_is_destroyed_without_its_name() {
     let desk = Desk::new();
     desk.gateway.on("GET /v1/apps/blog", 200, &app(&["production", "staging"]));
     assert_snapshot!(desk.shown(&["app", "destroy", "blog"]));
-    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blob"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blog,staging"]));
     assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--label", "staging", "--confirm", "blog"]));
     assert!(desk.gateway.lines().iter().all(|line| line.starts_with("GET ")));
 }
@@ -119,11 +119,11 @@ fn what_was_destroyed_is_told() {
         .on("DELETE /v1/apps/blog", 200, &Value::Null)
         .on("DELETE /v1/apps/blog/instances/staging", 200, &Value::Null);
     assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--label", "staging", "--confirm", "staging"]));
-    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blog"]));
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--confirm", "blog,production"]));
     let deleted: Vec<_> = desk.gateway.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
     assert_eq!(
         deleted,
-        ["DELETE /v1/apps/blog/instances/staging?confirm=staging", "DELETE /v1/apps/blog?confirm=blog"]
+        ["DELETE /v1/apps/blog/instances/staging?confirm=staging", "DELETE /v1/apps/blog?confirm=blog%2Cproduction"]
     );
 }
 

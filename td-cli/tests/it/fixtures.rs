@@ -21,7 +21,7 @@ pub fn serving(release: u32, replicas: usize) -> Value {
 pub fn instance(label: &str, release: u32) -> Value {
     json!({
         "id": "01934b7c-0000-7000-8000-00000000000a",
-        "app": "blog", "label": label, "cluster": "local",
+        "app": "blog", "label": label, "cluster": "local", "protected": label == "production",
         "urls": [format!("http://blog-{label}.localhost:8080/")],
         "release": {
             "number": release, "image": "sha256:0123456789abcdef", "size": 312_000_000,

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `256MiB`, `2GiB`, `90s`, `5m`.
+//! Sizes and durations as people write them: `256MiB`, `2GiB`, `90s`, `5m`; and numbers of things as they read them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,6 +20,15 @@ impl Span {
     /// In seconds, at least one.
     pub fn whole_seconds(self) -> u32 {
         u32::try_from(self.0.as_secs().max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// `1 replica`, `3 replicas`, `2 entries`.
+pub fn count(number: impl std::fmt::Display + PartialEq + From<u8>, noun: &str) -> String {
+    match noun.strip_suffix("ry") {
+        _ if number == 1.into() => format!("{number} {noun}"),
+        Some(stem) => format!("{number} {stem}ries"),
+        None => format!("{number} {noun}s"),
     }
 }
 
@@ -160,6 +169,15 @@ mod tests {
         }
         for bad in ["", "GiB", "1.5GiB", "-1", "1XB", "99999999999999TiB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_things() {
+        for (number, noun, text) in
+            [(0, "app", "0 apps"), (1, "app", "1 app"), (2, "key", "2 keys"), (3, "entry", "3 entries")]
+        {
+            assert_eq!(count(number, noun), text);
         }
     }
 

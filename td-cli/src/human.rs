@@ -41,9 +41,9 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// `1 replica`, `3 replicas`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+/// How long ago something was last used: `5m`, or `never`.
+pub fn last(then: Option<Timestamp>, now: Timestamp) -> String {
+    then.map_or_else(|| "never".to_owned(), |then| age(then, now))
 }
 
 #[cfg(test)]

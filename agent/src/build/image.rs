@@ -71,7 +71,7 @@ where
     };
     let built = built?;
     for (mount, count) in hidden {
-        let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        let files = magrathea_core::units::count(count, "file");
         reporter.warn(format!(
             "{files} of the release below {} only fill the storage once; later changes to them are hidden by the mount",
             mount.display()

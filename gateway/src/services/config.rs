@@ -7,6 +7,7 @@ use magrathea_core::api::{ChangeConfig, ConfigChanged, ConfigEntry, DeployInfo};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::Spec;
+use magrathea_core::units::count;
 
 use super::access::{Reach, find_app, instances_of, require};
 use super::apps::tell;
@@ -192,7 +193,8 @@ pub async fn export_values(
     let conn = state.db.conn().await?;
     let app = find_app(&conn, actor, name, Verb::Operate, reach(label)).await?;
     let values = config_values::load_own_values(&conn, &state.seal, app.id, label).await?;
-    tell(&conn, actor, (&app.name, label), "config.exported", &format!("{} values were read", values.len())).await?;
+    tell(&conn, actor, (&app.name, label), "config.exported", &format!("read: {}", count(values.len(), "value")))
+        .await?;
     Ok(values)
 }
 

@@ -10,6 +10,7 @@ use magrathea_core::access::AccessList;
 use magrathea_core::api::{DoorInfo, Ended, ListInfo, SetDoor, SetList};
 use magrathea_core::names::{ListName, OrganisationId};
 use magrathea_core::people::{Place, Verb};
+use magrathea_core::units::count;
 
 use super::access::require_at;
 use super::members::append;
@@ -213,7 +214,7 @@ pub async fn set_list(
 fn shown(entries: &[String]) -> String {
     match entries {
         [] => "empty".to_owned(),
-        many if many.len() > 10 => format!("{} entries", many.len()),
+        many if many.len() > 10 => count(many.len(), "entry"),
         few => few.join(", "),
     }
 }

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use magrathea_core::api::{Ended, InvitationInfo, Invite, MadeInvitation};
 use magrathea_core::names::{OrganisationId, PersonId, PersonName};
 use magrathea_core::people::{Place, Verb};
+use magrathea_core::units::count;
 use uuid::Uuid;
 
 use super::access::require_at;
@@ -134,8 +135,11 @@ pub async fn remove_person(state: &State, actor: &Actor, name: &str) -> Result<E
         sessions: counted(had.sessions),
     };
     let message = format!(
-        "{} was removed: {} keys, {} tokens and {} sessions are void",
-        person.name, ended.keys, ended.tokens, ended.sessions
+        "{} was removed; void: {}, {} and {}",
+        person.name,
+        count(ended.keys, "key"),
+        count(ended.tokens, "token"),
+        count(ended.sessions, "session")
     );
     append(&tx, actor, "person.removed", Some(person.organisation), &message).await?;
     tx.commit().await?;
@@ -155,7 +159,7 @@ pub async fn remove_organisation(state: &State, actor: &Actor, name: &str) -> Re
     }
     let (apps, _, _) = organisations::count(&tx, organisation.id).await?;
     if apps > 0 {
-        return Err(ApiError::new(Code::NotEmpty, format!("{name} has {apps} apps"))
+        return Err(ApiError::new(Code::NotEmpty, format!("{name} has {}", count(apps, "app")))
             .with_hint("destroy them first, each with its data: td app destroy APP"));
     }
     let mut ended = Ended::default();

@@ -2,6 +2,7 @@
 
 use magrathea_core::api::{CreateToken, Ended, MadeToken, TokenInfo};
 use magrathea_core::people::{Grant, Verb};
+use magrathea_core::units::count;
 use uuid::Uuid;
 
 use super::grants::{describe, resolve_for};
@@ -54,8 +55,14 @@ pub async fn make_token(state: &State, actor: &Actor, body: &CreateToken) -> Res
         [] => "without limits".to_owned(),
         _ => body.limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
-    append(&tx, actor, "token.created", None, &format!("the token {name} was made ({scope}, {} days)", body.days))
-        .await?;
+    append(
+        &tx,
+        actor,
+        "token.created",
+        None,
+        &format!("the token {name} was made ({scope}, {})", count(body.days, "day")),
+    )
+    .await?;
     tx.commit().await?;
     drop(conn);
     let own = list_tokens(state, actor, "self").await?;

@@ -1,9 +1,9 @@
 //! Instances as people see them, shared by the commands that show some.
 
 use magrathea_core::api::InstanceInfo;
+use magrathea_core::units::count;
 use magrathea_core::wire::Serving;
 
-use crate::human;
 use crate::printer::Printer;
 use crate::table::{self, or_dash};
 
@@ -30,7 +30,7 @@ pub fn describe_serving(serving: Option<&Serving>) -> String {
     let Some(serving) = serving else { return "unknown: the router was not asked".into() };
     let Some(release) = serving.release else { return "nothing".into() };
     let up = serving.replicas.iter().filter(|replica| replica.state == "up").count();
-    let replicas = human::count(serving.replicas.len(), "replica");
+    let replicas = count(serving.replicas.len(), "replica");
     if up == serving.replicas.len() {
         format!("{release} on {replicas}")
     } else {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use magrathea_core::api::{AddKey, Ended, KeyInfo};
 
 use super::ended;
+use super::person::{OfPerson, the_one};
 use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -17,9 +18,8 @@ use crate::{human, table};
 pub struct Key {
     #[command(subcommand)]
     command: Command,
-    /// Whose; else your own
-    #[arg(long, global = true, value_name = "PERSON", default_value = "self", hide_default_value = true)]
-    person: String,
+    #[command(flatten)]
+    of: OfPerson,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,7 +48,7 @@ struct RemoveArguments {
 }
 
 pub async fn run(context: &Context<'_>, arguments: Key) -> Result<Exit, Failure> {
-    let (client, person) = (context.client()?, arguments.person.as_str());
+    let (client, person) = (context.client()?, arguments.of.person.as_str());
     let keys = ["people", person, "keys"];
     match arguments.command {
         Command::List => {
@@ -56,7 +56,7 @@ pub async fn run(context: &Context<'_>, arguments: Key) -> Result<Exit, Failure>
             context.show(answer, |printer, all: Vec<KeyInfo>| {
                 let now = Timestamp::now();
                 let rows = all.into_iter().map(|one| {
-                    let used = one.last_used.map_or_else(|| "never".to_owned(), |at| human::age(at, now));
+                    let used = human::last(one.last_used, now);
                     [one.name, one.algorithm, one.fingerprint, used]
                 });
                 table::print(printer, ["NAME", "ALGORITHM", "FINGERPRINT", "USED"], rows);
@@ -82,14 +82,8 @@ pub async fn run(context: &Context<'_>, arguments: Key) -> Result<Exit, Failure>
         }
         Command::Remove(RemoveArguments { key }) => {
             let all: Vec<KeyInfo> = client.get(&keys, &Query::new()).await?;
-            let is_it = |one: &&KeyInfo| one.fingerprint == key || one.name == key || one.id.to_string() == key;
-            let found: Vec<&KeyInfo> = all.iter().filter(is_it).collect();
-            let [one] = found.as_slice() else {
-                let what = if found.is_empty() { "no key" } else { "several keys" };
-                return Err(
-                    Failure::say(Exit::Failed, format!("{what} named {key}")).hint("name it by its fingerprint")
-                );
-            };
+            let is_it = |one: &KeyInfo| one.fingerprint == key || one.name == key || one.id.to_string() == key;
+            let one = the_one(&all, is_it, ("key", &key), "fingerprint")?;
             let path = ["people", person, "keys", &one.id.to_string()];
             let what: Ended = client.delete_for(&path, &Query::new()).await?;
             context.done(&what);

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use magrathea_core::api::{Ended, GrantSpec, InvitationInfo, Invite, MadeInvitation, PersonInfo};
 use magrathea_core::people::Role;
+use magrathea_core::units::count;
 
 use super::ended;
 use super::grant::On;
+
 use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -94,6 +96,30 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
     }
 }
 
+/// Whose keys or tokens are meant.
+#[derive(Debug, clap::Args)]
+pub struct OfPerson {
+    /// Whose; else your own
+    #[arg(long, global = true, value_name = "PERSON", default_value = "self", hide_default_value = true)]
+    pub person: String,
+}
+
+/// The only thing that is meant; `surely` is what tells it from all others.
+pub fn the_one<'a, T>(
+    all: &'a [T],
+    is_it: impl Fn(&T) -> bool,
+    (kind, named): (&str, &str),
+    surely: &str,
+) -> Result<&'a T, Failure> {
+    let found: Vec<&T> = all.iter().filter(|one| is_it(one)).collect();
+    let said = match found.as_slice() {
+        [one] => return Ok(one),
+        [] => format!("no {kind} named {named}"),
+        _ => format!("several {kind}s named {named}"),
+    };
+    Err(Failure::say(Exit::Failed, said).hint(format!("name it by its {surely}")))
+}
+
 /// The named organisation, or one's own.
 pub async fn organisation(context: &Context<'_>, named: Option<String>) -> Result<String, Failure> {
     match named {
@@ -110,7 +136,7 @@ async fn list(context: &Context<'_>) -> Result<Exit, Failure> {
     context.show(answer, |printer, people: Vec<PersonInfo>| {
         let now = Timestamp::now();
         let rows = people.into_iter().map(|one| {
-            let seen = one.last_seen.map_or_else(|| "never".to_owned(), |at| human::age(at, now));
+            let seen = human::last(one.last_seen, now);
             let counted = [one.keys, one.tokens, one.sessions].map(|count| count.to_string());
             let [keys, tokens, sessions] = counted;
             [one.name, one.organisation, one.teams.join(" "), keys, tokens, sessions, seen]
@@ -133,9 +159,11 @@ async fn invite(context: &Context<'_>, arguments: InviteArguments) -> Result<Exi
         context.printer.json(&made);
         return Ok(Exit::Done);
     }
-    context
-        .printer
-        .note(format!("{} of {org} is invited for {} days; send them this:", arguments.name, arguments.days));
+    context.printer.note(format!(
+        "{} of {org} is invited for {}; send them this:",
+        arguments.name,
+        count(arguments.days, "day")
+    ));
     context.printer.data(format!("td join {}", made.invitation));
     Ok(Exit::Done)
 }

@@ -1,12 +1,13 @@
 //! `td status`: everything at a glance.
 
 use magrathea_core::api::Status;
+use magrathea_core::units::count;
 
 use super::{cluster, deploy, instances};
+
 use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::human;
 use crate::printer::Printer;
 
 pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
@@ -27,8 +28,8 @@ fn render(printer: &Printer, status: Status) {
     }
     printer.note(format!(
         "\n{}, {}, {} running",
-        human::count(status.clusters.len(), "cluster"),
-        human::count(status.instances.len(), "instance"),
-        human::count(status.deploys.len(), "deploy"),
+        count(status.clusters.len(), "cluster"),
+        count(status.instances.len(), "instance"),
+        count(status.deploys.len(), "deploy"),
     ));
 }

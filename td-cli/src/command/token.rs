@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use magrathea_core::api::{CreateToken, Ended, MadeToken, TokenInfo};
 use magrathea_core::people::Role;
+use magrathea_core::units::count;
 
 use super::ended;
 use super::grant::On;
+use super::person::{OfPerson, the_one};
 use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -15,9 +17,8 @@ use crate::{human, table};
 pub struct Token {
     #[command(subcommand)]
     command: Command,
-    /// Whose; else your own
-    #[arg(long, global = true, value_name = "PERSON", default_value = "self", hide_default_value = true)]
-    person: String,
+    #[command(flatten)]
+    of: OfPerson,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -51,7 +52,7 @@ struct RemoveArguments {
 }
 
 pub async fn run(context: &Context<'_>, arguments: Token) -> Result<Exit, Failure> {
-    let (client, person) = (context.client()?, arguments.person.as_str());
+    let (client, person) = (context.client()?, arguments.of.person.as_str());
     let tokens = ["people", person, "tokens"];
     match arguments.command {
         Command::List => {
@@ -59,7 +60,7 @@ pub async fn run(context: &Context<'_>, arguments: Token) -> Result<Exit, Failur
             context.show(answer, |printer, all: Vec<TokenInfo>| {
                 let now = Timestamp::now();
                 let rows = all.into_iter().map(|one| {
-                    let used = one.last_used.map_or_else(|| "never".to_owned(), |at| human::age(at, now));
+                    let used = human::last(one.last_used, now);
                     let expires = table::or_dash(one.expires.map(|at| at.strftime("%Y-%m-%d")));
                     let limits = one.limits.map_or_else(|| "-".to_owned(), |limits| limits.join(", "));
                     [one.id.to_string(), one.name, one.kind, limits, expires, used]
@@ -79,18 +80,18 @@ pub async fn run(context: &Context<'_>, arguments: Token) -> Result<Exit, Failur
                 return Ok(Exit::Done);
             }
             let scope = made.info.limits.map_or_else(|| "it may all that you may".to_owned(), |l| l.join(", "));
-            context.printer.note(format!("the token {} ({scope}; {days} days), told this once:", made.info.name));
+            context.printer.note(format!(
+                "the token {} ({scope}; {}), told this once:",
+                made.info.name,
+                count(days, "day")
+            ));
             context.printer.data(&made.token);
             Ok(Exit::Done)
         }
         Command::Remove(RemoveArguments { token }) => {
             let all: Vec<TokenInfo> = client.get(&tokens, &Query::new()).await?;
-            let is_it = |one: &&TokenInfo| one.name == token || one.id.to_string() == token;
-            let found: Vec<&TokenInfo> = all.iter().filter(is_it).collect();
-            let [one] = found.as_slice() else {
-                let what = if found.is_empty() { "no token" } else { "several tokens" };
-                return Err(Failure::say(Exit::Failed, format!("{what} named {token}")).hint("name it by its id"));
-            };
+            let is_it = |one: &TokenInfo| one.name == token || one.id.to_string() == token;
+            let one = the_one(&all, is_it, ("token", &token), "id")?;
             let what: Ended =
                 client.delete_for(&["people", person, "tokens", &one.id.to_string()], &Query::new()).await?;
             context.done(&what);

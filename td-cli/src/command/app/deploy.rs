@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use magrathea_core::api::DeployInfo;
 use magrathea_core::names::AppName;
-use magrathea_core::units::Span;
+use magrathea_core::units::{Span, count};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ pub async fn send<T: DeserializeOwned>(
     progress.done("send", begun.elapsed(), &format!("{}, {}", source.describe(), human::size(sent.bytes())));
     let uncommitted = source.count_uncommitted();
     if uncommitted > 0 {
-        let changes = human::count(uncommitted, "uncommitted change");
+        let changes = count(uncommitted, "uncommitted change");
         progress.warning(&format!("{changes} left out: the commit is deployed; --dirty sends the working tree"));
     }
     Ok(answer)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use magrathea_core::api::PlanPreview;
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{Change, ChangeKind, FieldChange};
+use magrathea_core::units::count;
 
 use super::upload::upload;
 use super::values;
@@ -104,7 +105,7 @@ fn print_field(printer: &Printer, field: &FieldChange) {
     }
     let hidden = (gone.len() + come.len()).saturating_sub(MAX_LINES);
     if hidden > 0 {
-        printer.data(format!("        … {hidden} lines more; --rendered shows the whole text"));
+        printer.data(format!("        … {} more; --rendered shows the whole text", count(hidden, "line")));
     }
 }
 

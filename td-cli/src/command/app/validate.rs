@@ -6,12 +6,13 @@ use magrathea_buildpacks::{Recipe, plan_build};
 use magrathea_core::api::PlannedValue;
 use magrathea_core::diagnostics::Diagnostics;
 use magrathea_core::manifest::{self, Manifest, Resolved};
+use magrathea_core::units::count;
 use serde::Serialize;
 
 use super::values;
+
 use crate::context::{Context, locate, read_manifest};
 use crate::exit::{Exit, Failure};
-use crate::human;
 use crate::source::read_tree;
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +81,7 @@ fn refuse(context: &Context<'_>, diagnostics: Diagnostics) -> Exit {
     }
     let errors = diagnostics.0.iter().filter(|d| d.severity == magrathea_core::diagnostics::Severity::Error).count();
     context.printer.diagnostics(&diagnostics);
-    context.printer.message(format!("\nmagrathea.yml has {}", human::count(errors, "error")));
+    context.printer.message(format!("\nmagrathea.yml has {}", count(errors, "error")));
     Exit::ManifestInvalid
 }
 

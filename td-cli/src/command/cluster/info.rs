@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use magrathea_core::api::{ClusterInfo, NodeInfo};
 use magrathea_core::names::Layer;
+use magrathea_core::units::count;
 
 use crate::client::Query;
 use crate::context::Context;
@@ -36,7 +37,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 
 fn render(printer: &Printer, cluster: ClusterInfo) {
     let domain = or_dash(cluster.domain.as_ref());
-    let instances = human::count(cluster.instances.try_into().unwrap_or(usize::MAX), "instance");
+    let instances = count(cluster.instances, "instance");
     printer.data(format!("{}, domain {domain}, {instances}\n", cluster.name));
     let now = Timestamp::now();
     let header = ["NODE", "ADDRESS", "STATE", "SEEN", "CPUS", "MEMORY", "DISK FREE", "ENGINE", "LAYERS"];

@@ -17,11 +17,13 @@ pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
 pub fn print(printer: &Printer, clusters: &[ClusterInfo]) {
     let rows = clusters.iter().map(|cluster| {
         let connected = cluster.nodes.iter().filter(|node| node.state == "connected").count();
+        // Of those that are not told about their nodes, nothing is told that would be counted.
+        let told = !cluster.nodes.is_empty();
         [
             cluster.name.clone(),
             or_dash(cluster.domain.as_ref()),
-            format!("{connected}/{}", cluster.nodes.len()),
-            cluster.instances.to_string(),
+            or_dash(told.then(|| format!("{connected}/{}", cluster.nodes.len()))),
+            or_dash(told.then_some(cluster.instances)),
         ]
     });
     table::print(printer, ["CLUSTER", "DOMAIN", "NODES", "INSTANCES"], rows);

@@ -41,9 +41,9 @@ impl Group {
         self.queues.values().filter(|queue| queue.lagging).map(|queue| queue.last).min()
     }
 
-    /// The time of the earliest line that is not whole: it comes in its place, others wait for it.
+    /// Where the earliest line belongs that is not whole: others wait for it, but none of its own source's before it.
     pub fn held(&self) -> Option<Timestamp> {
-        self.queues.values().filter_map(|queue| queue.joiner.held()).min()
+        self.queues.values().filter_map(|queue| Some(queue.joiner.held()?.max(queue.last))).min()
     }
 
     /// Whether a batch could not be stored.

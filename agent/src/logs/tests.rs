@@ -243,6 +243,26 @@ async fn a_long_line_is_one_wherever_it_is_cut() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_within_a_long_line_holds_nothing_up() {
+    let mut world = World::new();
+    let mut replica = world.replica("web.1");
+    world.found(&["web.1"]);
+    let time = Timestamp::now();
+    // As many short lines as fill the queue, and the long one's beginning read together with them.
+    let (many, before) = (3_000, time - Duration::from_secs(3));
+    for n in 0..many {
+        replica.say_at(time, &n.to_string());
+    }
+    for n in 0..20 {
+        replica.write(before, "stdout", &format!("{}{}", "y".repeat(16 << 10), if n == 19 { "\n" } else { "" }));
+    }
+    world.round();
+    let (records, _) = world.read(query()).await;
+    let long: usize = records.iter().skip(many).map(|record| record.line().len()).sum();
+    assert_eq!((records.len() > many, long), (true, 20 * (16 << 10)));
+}
+
+#[tokio::test]
 async fn requests_that_the_router_had_no_room_for_are_told() {
     let mut world = World::new();
     let mut router = File::options().append(true).create(true).open(world.folder.path().join("access.log")).unwrap();

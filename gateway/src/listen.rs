@@ -44,8 +44,6 @@ struct Multiplex {
     unread: u32,
 }
 
-/// For clients that ask and get answers.
-const CALLS: Multiplex = Multiplex { requests: 64, unread: 1 << 20 };
 /// For nodes, each of whose open streams is a request.
 const STREAMS: Multiplex = Multiplex { requests: 4096, unread: 256 << 10 };
 
@@ -64,17 +62,18 @@ pub struct Peer {
 pub struct Listener {
     tcp: TcpListener,
     tls: TlsAcceptor,
-    multiplex: Multiplex,
+    /// None: HTTP/1.1 is spoken alone.
+    multiplex: Option<Multiplex>,
 }
 
 impl Listener {
     pub async fn bind(address: SocketAddr, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
-        Ok(Listener { tcp: TcpListener::bind(address).await?, tls: TlsAcceptor::from(tls), multiplex: CALLS })
+        Ok(Listener { tcp: TcpListener::bind(address).await?, tls: TlsAcceptor::from(tls), multiplex: None })
     }
 
     /// For clients that keep many long requests open.
     pub fn for_streams(self) -> Self {
-        Listener { multiplex: STREAMS, ..self }
+        Listener { multiplex: Some(STREAMS), ..self }
     }
 
     /// Where it listens.
@@ -119,7 +118,7 @@ impl Listener {
 
 async fn serve_connection(
     tls: TlsAcceptor,
-    multiplex: Multiplex,
+    multiplex: Option<Multiplex>,
     stream: TcpStream,
     address: SocketAddr,
     router: Router,
@@ -139,15 +138,20 @@ async fn serve_connection(
     }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(multiplex.requests)
-        .initial_stream_window_size(multiplex.unread)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20));
+    match multiplex {
+        None => builder = builder.http1_only(),
+        Some(multiplex) => {
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .max_header_list_size(MAX_HEAD as u32)
+                .max_concurrent_streams(multiplex.requests)
+                .initial_stream_window_size(multiplex.unread)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .keep_alive_interval(Duration::from_secs(20))
+                .keep_alive_timeout(Duration::from_secs(20));
+        }
+    }
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {

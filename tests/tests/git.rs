@@ -187,6 +187,27 @@ async fn a_killed_gateway_leaves_the_repository_whole() {
 
 #[tokio::test]
 #[ignore = "needs the laboratory: make test"]
+async fn a_gateway_killed_after_the_cut_over_leaves_nothing_to_deploy() {
+    let lab = Lab::get();
+    let (site, repo) = linked(&lab, "git-cut-over");
+    repo.file("index.php", page(1)).commit();
+    repo.push("main").ok();
+    let commit = repo.file("index.php", page(2)).file("magrathea.yml", "hooks: {after: ['sleep 5']}\n").commit();
+    let mut push = repo.begin_push("main");
+    reaches(&site, "after_hook");
+    lab.kill("magrathea-gateway");
+    assert!(!push.wait().unwrap().success());
+    lab.local("up").ok();
+    assert_eq!(site.get("/").await.1, "version 2");
+    assert_ne!(repo.remote("main"), Some(commit.clone()));
+    let said = repo.push("main").ok().stderr;
+    assert!(said.contains("=====> v2 of git-cut-over, label default, serves this commit already"), "{said}");
+    assert_eq!(repo.remote("main"), Some(commit));
+    assert_eq!(site.td(&["deploy", "list", "--json"]).ok().json().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
 async fn two_pushes_at_once_are_one_after_the_other() {
     let lab = Lab::get();
     let (site, one) = linked(&lab, "git-two");

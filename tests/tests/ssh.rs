@@ -111,6 +111,38 @@ fn files_are_the_writable_paths_alone() {
 
 #[test]
 #[ignore = "needs the laboratory: make test"]
+fn rsync_keeps_folders_alike() {
+    let lab = Lab::get();
+    let (_site, ssh) = (deployed(&lab, "ssh-rsync"), Ssh::new(&lab));
+    let local = ssh.path().join("img");
+    for (name, bytes) in [("a b", 300_000), ("sub/c", 1), ("gone", 5)] {
+        let path = local.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, vec![7_u8; bytes]).unwrap();
+    }
+    let door = format!("ssh {}", ssh.options().join(" "));
+    let there = |path: &str| format!("ssh-rsync.staging@{}:{path}", ssh.host);
+    let rsync = |args: &[&str]| {
+        let mut rsync = Command::new("rsync");
+        run(rsync.args(["-a", "-e", &door]).args(args).current_dir(ssh.path()).env_remove("SSH_AUTH_SOCK"))
+    };
+    rsync(&["img/", &there("uploads/img/")]).ok();
+    std::fs::remove_file(local.join("gone")).unwrap();
+    let said = rsync(&["--delete", "--itemize-changes", "img/", &there("uploads/img/")]).ok().stdout;
+    assert_eq!(said.lines().filter(|line| !line.starts_with(".d")).collect::<Vec<_>>(), ["*deleting   gone"]);
+    rsync(&[&there("uploads/img/"), "back"]).ok();
+    run(Command::new("diff").args(["-r", "img", "back"]).current_dir(ssh.path())).ok();
+    // The code and the node are not there to be written to.
+    for path in ["code/", "/etc/x/", "uploads/../../x/"] {
+        let said = rsync(&["img/", &there(path)]);
+        assert_ne!(said.code, 0, "{path}: {said:?}");
+    }
+    let said = rsync(&["img/", &format!("ssh-nothing@{}:uploads/", ssh.host)]);
+    assert!(said.code != 0 && said.stderr.contains("error: there is no app ssh-nothing"), "{said:?}");
+}
+
+#[test]
+#[ignore = "needs the laboratory: make test"]
 fn a_tunnel_leads_to_the_instances_own_database() {
     let lab = Lab::get();
     let (_site, ssh) = (deployed(&lab, "ssh-tunnel"), Ssh::new(&lab));

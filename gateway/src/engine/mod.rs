@@ -4,6 +4,7 @@
 //! `reconcile` keeps nodes as their plans say, and `sweep` takes away what nothing refers to. All of them reach a
 //! node through `apply` and tell people through `events`.
 
+mod again;
 mod apply;
 mod choose;
 mod destroy;
@@ -32,6 +33,7 @@ mod views;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use again::{find_deploying, find_made};
 pub use apply::nodes_of;
 pub use destroy::{destroy_app, destroy_instance, protected_labels};
 pub use differ::diff_releases;

@@ -145,7 +145,8 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
     })
 }
 
-async fn ask(site: &Site) -> Option<Serving> {
+/// What the router says that it serves; none when it says nothing.
+pub async fn ask(site: &Site) -> Option<Serving> {
     let node = nodes_of(&site.instance.cluster, &site.cluster, Layer::Routing).into_iter().next()?;
     if !site.state.hub.connected().contains(&node) {
         return None;
@@ -156,10 +157,19 @@ async fn ask(site: &Site) -> Option<Serving> {
 
 fn state_of(has_release: bool, serving: Option<&Serving>) -> &'static str {
     let Some(serving) = serving else { return if has_release { "unknown" } else { "empty" } };
-    let up = serving.replicas.iter().filter(|replica| replica.state == "up").count();
+    let up = count_up(serving);
     match (serving.release, up) {
         (None, _) | (_, 0) => "down",
         (Some(_), up) if up < serving.replicas.len() => "degraded",
         _ => "serving",
     }
+}
+
+/// Whether all of what should serve does.
+pub fn is_up(serving: &Serving) -> bool {
+    !serving.replicas.is_empty() && count_up(serving) == serving.replicas.len()
+}
+
+fn count_up(serving: &Serving) -> usize {
+    serving.replicas.iter().filter(|replica| replica.state == "up").count()
 }

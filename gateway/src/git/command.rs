@@ -5,7 +5,6 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::limits;
 use crate::config;
 
 /// The configuration in force; what a repository's own file says is overruled.
@@ -48,9 +47,7 @@ pub fn git(base: &Path, arguments: &[&str]) -> Command {
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ATTR_NOSYSTEM", "1");
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_REPLACE_OBJECTS", "1");
     let hooks = base.join("hooks");
-    let most = limits::PACK.to_string();
-    let given = [("core.hooksPath", hooks.as_os_str()), ("receive.maxInputSize", most.as_ref())];
-    let all = SETTINGS.iter().map(|(key, value)| (*key, value.as_ref())).chain(given);
+    let all = SETTINGS.iter().map(|(key, value)| (*key, value.as_ref())).chain([("core.hooksPath", hooks.as_os_str())]);
     let mut count = 0;
     for (key, value) in all {
         command.env(format!("GIT_CONFIG_KEY_{count}"), key).env(format!("GIT_CONFIG_VALUE_{count}"), value);

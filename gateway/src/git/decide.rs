@@ -151,8 +151,19 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
         wait: Some(u32::try_from(limits::WAIT.as_secs()).unwrap_or(u32::MAX)),
         ..SourceInfo::default()
     };
-    let body =
-        export(state.git.base(), &push.repository.path, source.quarantine, source.commit).map_err(|e| defect(&e))?;
+    let export = || export(state.git.base(), &push.repository.path, source.quarantine, source.commit);
+    await_same(source, label, say).await?;
+    if let Some(made) =
+        engine::find_made(state, push.app.id, label, &source.commit.to_string()).await.map_err(refusal)?
+    {
+        let release = made.release;
+        if made.serves(state, &info, export().map_err(|e| defect(&e))?).await.map_err(refusal)? {
+            say.line(format!("=====> {release} of {}, label {label}, serves this commit already", push.app.name)).await;
+            push.note(format!("{label}: {release} serves already"));
+            return Ok(());
+        }
+    }
+    let body = export().map_err(|e| defect(&e))?;
     let submitted = engine::submit_tar(state, &push.actor, &push.app.name, info, body);
     let deploy = tokio::select! {
         submitted = submitted => submitted.map_err(refusal)?,
@@ -176,6 +187,27 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
             Err(refusal)
         }
         _ => Err(Refusal::new("the deploy was cancelled")),
+    }
+}
+
+/// Waits for a deploy of the same commit, as a gateway leaves one that is killed: the next one ends it.
+async fn await_same(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Result<(), Refusal> {
+    let Pushed { state, push, .. } = source;
+    let commit = source.commit.to_string();
+    let find = || engine::find_deploying(state, push.app.id, label, &commit);
+    let Some(deploy) = find().await.map_err(refusal)? else { return Ok(()) };
+    say.line(format!(" !     waiting: {}", engine::locked(&Some(deploy)).message)).await;
+    let over = async {
+        while find().await.map_err(refusal)?.is_some() {
+            tokio::time::sleep(TICK / 4).await;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        over = over => over,
+        () = push.gone.cancelled() => Err(Refusal::new("the client has left")),
+        // The deploy's own wait says the rest.
+        () = tokio::time::sleep(limits::WAIT) => Ok(()),
     }
 }
 

@@ -128,17 +128,11 @@ async fn judge(state: &Arc<State>, push: &Arc<Push>, quarantine: Option<String>,
     };
     let judged = tokio::select! {
         judged = judged => judged,
-        () = push.stop.cancelled() => Err(Refusal::new(push.why_stopped())),
+        () = push.stop.cancelled() => Err(push.why_stopped()),
     };
     let Err(refusal) = judged else { return true };
     push.note(format!("refused: {refusal}"));
-    say.line(format!("error: {refusal}")).await;
-    for line in &refusal.details {
-        say.line(format!("       {line}")).await;
-    }
-    if let Some(hint) = &refusal.hint {
-        say.line(format!("hint: {hint}")).await;
-    }
+    say.line(refusal.tell()).await;
     false
 }
 

@@ -2,6 +2,23 @@
 
 use std::time::Duration;
 
+/// Those that a push or a clone meets in the course of its work. Tests set others.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes.
+    pub pack: u64,
+    pub repository: u64,
+    pub free: u64,
+    pub idle: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { pack: PACK, repository: REPOSITORY, free: FREE, idle: IDLE, longest: LONGEST }
+    }
+}
+
 /// Bytes of one push's pack.
 pub const PACK: u64 = 2 << 30;
 

@@ -6,6 +6,7 @@
 //! accepted when the new release serves. Git itself is never given a configuration that somebody else wrote (`command`).
 
 mod archive;
+mod bounds;
 mod command;
 mod decide;
 mod desk;
@@ -35,6 +36,7 @@ pub use request::{GitRequest, LFS, RequestError, Service, parse_repository};
 pub use serve::{GitIo, Mode, Session, open, serve};
 
 use crate::lock::locked;
+pub use limits::Limits;
 use push::Push;
 use repository::Repository;
 
@@ -47,6 +49,7 @@ pub struct Git {
     /// Pushes under way, by the id that their processes prove themselves with.
     pushes: Mutex<HashMap<String, Arc<Push>>>,
     slots: Arc<Semaphore>,
+    pub limits: Limits,
 }
 
 impl Git {
@@ -59,6 +62,7 @@ impl Git {
             known: Mutex::default(),
             pushes: Mutex::default(),
             slots: Arc::new(Semaphore::new(limits::AT_ONCE)),
+            limits: Limits::default(),
         };
         for folder in [git.base.clone(), git.base.join("home"), git.base.join("hooks"), git.repositories.clone()] {
             crate::files::private_folder(&folder)?;

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::repository::{Repository, Turn};
+use super::update::Refusal;
 use crate::actor::Actor;
 use crate::db::apps::App;
 use crate::lock::locked;
@@ -33,7 +34,7 @@ pub struct Push {
     stage: watch::Sender<Stage>,
     turn: Mutex<Option<Turn>>,
     /// What it came to, and why it was stopped.
-    notes: Mutex<(Vec<String>, Option<String>)>,
+    notes: Mutex<(Vec<String>, Option<Refusal>)>,
 }
 
 impl Push {
@@ -79,16 +80,16 @@ impl Push {
     }
 
     /// Ends it, whatever it does.
-    pub fn stop(&self, why: impl Into<String>) {
-        self.notes().1.get_or_insert(why.into());
+    pub fn stop(&self, why: Refusal) {
+        self.notes().1.get_or_insert(why);
         self.stop.cancel();
     }
 
-    pub fn why_stopped(&self) -> String {
-        self.notes().1.clone().unwrap_or_else(|| "the push was stopped".into())
+    pub fn why_stopped(&self) -> Refusal {
+        self.notes().1.clone().unwrap_or_else(|| Refusal::new("the push was stopped"))
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, (Vec<String>, Option<String>)> {
+    fn notes(&self) -> std::sync::MutexGuard<'_, (Vec<String>, Option<Refusal>)> {
         locked(&self.notes)
     }
 }

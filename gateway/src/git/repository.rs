@@ -25,7 +25,7 @@ pub struct Repository {
 #[derive(Default)]
 struct Use {
     processes: usize,
-    /// A process was killed the hard way: it may have left locks.
+    /// A process was killed: it may have left locks, and what it had received.
     dirty: bool,
 }
 
@@ -45,7 +45,7 @@ impl Drop for Turn {
 pub struct InUse(Arc<Repository>);
 
 impl InUse {
-    /// Notes that the process was killed the hard way.
+    /// Notes that the process was killed.
     pub fn spoil(&self) {
         self.0.usage().dirty = true;
     }
@@ -53,7 +53,9 @@ impl InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        self.0.usage().processes -= 1;
+        let mut usage = self.0.usage();
+        usage.processes -= 1;
+        self.0.clean(&mut usage);
     }
 }
 
@@ -94,19 +96,29 @@ impl Repository {
 
     /// Begins a process's work.
     pub fn enter(self: &Arc<Self>) -> InUse {
-        let mut usage = self.usage();
+        self.usage().processes += 1;
+        InUse(Arc::clone(self))
+    }
+
+    /// Takes away what killed processes left, once none works in the repository.
+    fn clean(&self, usage: &mut Use) {
         if usage.dirty && usage.processes == 0 {
             remove_leftovers(&self.path);
             usage.dirty = false;
         }
-        usage.processes += 1;
-        drop(usage);
-        InUse(Arc::clone(self))
     }
 
     /// Bytes on disk, as last counted.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    /// Counts them.
+    pub async fn count(&self) -> anyhow::Result<u64> {
+        let path = self.path.clone();
+        let size = tokio::task::spawn_blocking(move || measure(&path)).await?;
+        self.size.store(size, Ordering::Relaxed);
+        Ok(size)
     }
 
     /// Who decides now, as in `ada since 12:00:03`.
@@ -127,8 +139,7 @@ impl Repository {
         let inside = self.enter();
         let status = git(&base, &["gc", "--auto", "--quiet"]).env("GIT_DIR", &self.path).status().await?;
         drop(inside);
-        let path = self.path.clone();
-        self.size.store(tokio::task::spawn_blocking(move || measure(&path)).await?, Ordering::Relaxed);
+        self.count().await?;
         if !status.success() {
             bail!("git gc of {} ended with {status}", self.path.display());
         }
@@ -231,7 +242,6 @@ mod tests {
         drop(repository.enter());
         assert!(path.join("packed-refs.lock").exists());
         drop(second);
-        drop(repository.enter());
         assert!(!path.join("packed-refs.lock").exists());
         Arc::clone(&repository).tidy(base.path().into()).await.unwrap();
         assert!(repository.size() > 50);

@@ -3,7 +3,6 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,10 +14,12 @@ use tokio::process::Child;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::bounds::{Bounds, Meter, Room, find_room};
 use super::command::git;
 use super::push::{Push, Stage};
 use super::repository::Repository;
 use super::request::{GitRequest, Service};
+use super::update::Refusal;
 use super::{desk, limits};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -39,9 +40,6 @@ const STOPPED: i32 = 128;
 
 /// How long a refused push may take to tell its client why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How long a push's transfer may go on once the gateway is to end.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// The client's ends.
 pub struct GitIo {
@@ -89,6 +87,8 @@ pub struct Session {
     protocol: Option<String>,
     repository: Arc<Repository>,
     slot: OwnedSemaphorePermit,
+    /// For a push.
+    room: Option<Room>,
 }
 
 /// Opens an app's repository for somebody who may; makes it when it is the first time.
@@ -115,25 +115,12 @@ pub async fn open(
         }
     };
     let repository = state.git.repository(app.id).await?;
-    if service == Service::ReceivePack {
-        check_room(state, &repository)?;
-    }
+    let room = match service {
+        Service::ReceivePack => Some(find_room(state, &repository).await?),
+        Service::UploadPack => None,
+    };
     let (state, actor) = (Arc::clone(state), actor.clone());
-    Ok(Session { state, actor, app, service, protocol, repository, slot })
-}
-
-fn check_room(state: &State, repository: &Repository) -> Result<(), ApiError> {
-    if repository.size() > limits::REPOSITORY {
-        let message = format!("the repository is larger than its limit of {} GiB", limits::REPOSITORY >> 30);
-        let hint = "keep large files out of git; an administrator can destroy the app and make it anew";
-        return Err(ApiError::new(Code::SourceTooLarge, message).with_hint(hint));
-    }
-    let disk = rustix::fs::statvfs(&state.data).map_err(ApiError::internal)?;
-    if disk.f_bavail * disk.f_frsize < limits::FREE {
-        tracing::error!("the data folder's disk is nearly full: pushes are refused");
-        return Err(ApiError::new(Code::StoreUnavailable, "the gateway's disk is nearly full; tell whoever runs it"));
-    }
-    Ok(())
+    Ok(Session { state, actor, app, service, protocol, repository, slot, room })
 }
 
 impl Session {
@@ -199,21 +186,21 @@ impl Session {
         let inside = self.repository.enter();
         let mut child = self.spawn(mode, push)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let moved = AtomicU64::new(0);
+        let (received, sent) = (Meter::new(self.room), Meter::new(None));
         let input = async {
             if let Some(to) = stdin {
-                forward(from_client, to, &moved, None).await;
+                forward(from_client, to, &received, None).await;
             }
             std::future::pending::<()>().await
         };
         let output = async {
             if let Some(from) = stdout {
-                forward(from, &mut to_client, &moved, Some(&gone)).await;
+                forward(from, &mut to_client, &sent, Some(&gone)).await;
             }
         };
         let words = async {
             if let Some(from) = stderr {
-                forward(from, &mut words_to_client, &moved, Some(&gone)).await;
+                forward(from, &mut words_to_client, &sent, Some(&gone)).await;
             }
         };
         let work = async {
@@ -224,31 +211,42 @@ impl Session {
             child.wait().await
         };
         let mut work = Box::pin(work);
+        let (state, push) = (&*self.state, push.map(|push| &*push.push));
+        let bounds = Bounds { state, door, push, room: self.room, gone: &gone, received: &received, sent: &sent };
         let why = tokio::select! {
             status = &mut work => return Ok(status.context("waiting for git")?.code().unwrap_or(128)),
-            why = self.must_end(door, push.map(|push| &*push.push), &gone, &moved) => why,
+            why = bounds.reached() => why,
         };
-        tracing::info!(app = %self.app.name, person = self.actor.name, why, "ending git");
+        tracing::info!(app = %self.app.name, person = self.actor.name, %why, "ending git");
         if let Some(push) = push {
-            push.push.stop(why);
-            push.push.note(why);
+            push.stop(why.clone());
+            push.note(why.message.clone());
             // A push that is being decided is refused now, and git passes the reason on.
-            if push.push.stage() != Stage::Receiving && tokio::time::timeout(LAST_WORDS, &mut work).await.is_ok() {
+            if push.stage() != Stage::Receiving && tokio::time::timeout(LAST_WORDS, &mut work).await.is_ok() {
                 return Ok(STOPPED);
             }
         }
         drop(work);
-        let words = format!("error: {why}\n");
-        let _ = tokio::time::timeout(LAST_WORDS, words_to_client.write_all(words.as_bytes())).await;
-        if !end(&mut child).await {
-            inside.spoil();
-        }
+        let words = why.tell();
+        let told = async {
+            words_to_client.write_all(words.as_bytes()).await?;
+            // Over HTTPS there is only the answer. Git said nothing in it yet.
+            match (mode, push.map(Push::stage)) {
+                (Mode::Request, Some(Stage::Receiving)) => to_client.write_all(&fatal(&words)).await,
+                _ => Ok(()),
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, told).await;
+        end(&mut child).await;
+        // Git takes its quarantine away when it is told to end, unless one of its processes still writes there.
+        inside.spoil();
         Ok(STOPPED)
     }
 
     fn spawn(&self, mode: Mode, push: Option<&Registered<'_>>) -> anyhow::Result<Child> {
         let name = self.service.as_str().trim_start_matches("git-");
-        let mut command = git(self.state.git.base(), &[name]);
+        let most = format!("receive.maxInputSize={}", self.room.map_or(0, |room| room.bytes));
+        let mut command = git(self.state.git.base(), &["-c", &most, name]);
         command.args(match mode {
             Mode::Connected => &[][..],
             Mode::Advertise => &["--stateless-rpc", "--advertise-refs"],
@@ -271,51 +269,6 @@ impl Session {
             command.env("MAGRATHEA_PUSH_SOCKET", self.state.git.base().join(desk::SOCKET));
         }
         command.spawn().context("cannot run git")
-    }
-
-    /// Why the work must end before it is done. A push that is decided is left to finish: its references must move.
-    async fn must_end(
-        &self,
-        door: Option<&Door>,
-        push: Option<&Push>,
-        gone: &CancellationToken,
-        moved: &AtomicU64,
-    ) -> &'static str {
-        let revoked = async {
-            match door {
-                Some(door) => door.revoked().await,
-                None => std::future::pending().await,
-            }
-        };
-        let left = async {
-            gone.cancelled().await;
-            // Its decision knows that the client is gone, and ends by itself.
-            while push.is_some_and(|push| push.stage() != Stage::Receiving) {
-                std::future::pending::<()>().await;
-            }
-        };
-        let ending = async {
-            self.state.shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        let idle = async {
-            let mut last = moved.load(Ordering::Relaxed);
-            loop {
-                tokio::time::sleep(limits::IDLE).await;
-                let now = moved.load(Ordering::Relaxed);
-                if now == last && !gone.is_cancelled() {
-                    return;
-                }
-                last = now;
-            }
-        };
-        tokio::select! {
-            () = revoked => "access was taken away",
-            () = left => "the client has left",
-            () = ending => "the gateway is about to end",
-            () = idle => "nothing moved for too long",
-            () = tokio::time::sleep(limits::LONGEST) => "it took too long",
-        }
     }
 }
 
@@ -341,9 +294,15 @@ impl<'a> Registered<'a> {
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
         locked(&self.session.state.git.pushes).remove(&self.id);
-        self.push.stop("the push is over");
+        self.push.stop(Refusal::new("the push is over"));
         self.push.release();
     }
+}
+
+/// A packet that ends the client's command with these words: band 3 of the sideband that every client has agreed to since
+/// git 1.7 (gitprotocol-pack).
+fn fatal(words: &str) -> Vec<u8> {
+    format!("{:04x}\x03{words}", words.len() + 5).into_bytes()
 }
 
 /// Moves bytes until either side ends. A writer that fails is noted in `gone` and the rest thrown away, so that git comes to
@@ -351,13 +310,13 @@ impl Drop for Registered<'_> {
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    moved: &AtomicU64,
+    moved: &Meter,
     gone: Option<&CancellationToken>,
 ) {
     let mut buffer = vec![0; CHUNK];
     let mut open = true;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        moved.fetch_add(count as u64, Ordering::Relaxed);
+        moved.add(count);
         let piece = buffer.get(..count).unwrap_or_default();
         if !open {
             continue;
@@ -367,7 +326,7 @@ async fn forward(
             to.flush().await
         };
         if written.await.is_ok() {
-            moved.fetch_add(1, Ordering::Relaxed);
+            moved.beat();
             continue;
         }
         match gone {
@@ -379,20 +338,19 @@ async fn forward(
     let _ = to.shutdown().await;
 }
 
-/// Ends a process and all that it started; false when it had to be killed.
-async fn end(child: &mut Child) -> bool {
+/// Ends a process and all that it started.
+async fn end(child: &mut Child) {
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     for signal in [Signal::TERM, Signal::KILL] {
         if let Some(group) = group {
             let _ = kill_process_group(group, signal);
         }
         if tokio::time::timeout(PATIENCE, child.wait()).await.is_ok() {
-            // Those who ignored the signal.
-            if let Some(group) = group {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            return signal == Signal::TERM;
+            break;
         }
     }
-    false
+    // Those who ignored the first signal.
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }

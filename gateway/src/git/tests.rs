@@ -1,6 +1,7 @@
 //! Pushes and clones with the real git over HTTPS, on a real PostgreSQL, against an agent that keeps its world in memory.
 
 mod forge;
+mod limits;
 mod meaning;
 mod people;
 mod pushes;

@@ -86,6 +86,13 @@ impl Refusal {
         self.hint = Some(hint.into());
         self
     }
+
+    /// As the client is told, line by line.
+    pub fn tell(&self) -> String {
+        let details: String = self.details.iter().map(|line| format!("       {line}\n")).collect();
+        let hint = self.hint.as_ref().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+        format!("error: {self}\n{details}{hint}")
+    }
 }
 
 /// More notes than this are counted, not shown.

@@ -71,7 +71,8 @@ impl Pki {
     /// The API's TLS side, valid for these host names and addresses.
     pub fn api_config(&self, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
         let mut config = builder()?.with_no_client_auth().with_cert_resolver(self.server(names)?);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Not HTTP/2: in it, uploads of libcurl 7.88 to 8.2, and so of many a git, stand still at the end of a window.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 

@@ -74,7 +74,13 @@ pub fn app() -> AppName {
 
 impl World {
     pub async fn new() -> Self {
-        let test = testing::state().await;
+        World::with(|_| {}).await
+    }
+
+    /// With a gateway that is changed before it begins.
+    pub async fn with(change: impl FnOnce(&mut State)) -> Self {
+        let mut test = testing::state().await;
+        change(Arc::get_mut(&mut test.state).unwrap());
         let mut world = World { test, held: Arc::default(), reached: Arc::default(), agent: None };
         engine::start(world.state());
         world.connect();
@@ -144,6 +150,11 @@ impl World {
 
     /// Kills the gateway, as far as it can be done in one process: all its tasks end where they are. Then starts it.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same with a gateway that is changed before it begins.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut State)) {
         self.test.state.shutdown.cancel();
         self.agent = None;
         self.test.state.tasks.close();
@@ -152,6 +163,7 @@ impl World {
         assert!(ended.is_ok(), "they run on: {}", tasks.left());
         self.held().hang = None;
         self.test.reopen();
+        change(Arc::get_mut(&mut self.test.state).unwrap());
         engine::start(&self.test.state);
         self.connect();
     }
@@ -325,7 +337,9 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             json!(Pruned { removed, left: BTreeMap::new() })
         }
         Action::ReadServing(_) => {
-            json!(Serving { release: held.serving.map(ReleaseNumber), replicas: Vec::new() })
+            let replica = Replica { container: "c".into(), address: "10.0.0.2:80".into(), state: "up".into() };
+            let release = held.serving.map(ReleaseNumber);
+            json!(Serving { release, replicas: release.map(|_| replica).into_iter().collect() })
         }
         Action::OpenStream(asked) => {
             held.streams.push(asked);

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use magrathea_core::names::AppName;
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::engine::tests::world::{World, app};
+use crate::git::Limits;
 use crate::listen::Listener;
 use crate::services::apps::create_app;
 
@@ -41,7 +43,12 @@ impl Ended {
 impl Forge {
     /// With the app `blog`.
     pub async fn new() -> Forge {
-        let world = World::new().await;
+        Forge::with(Limits::default()).await
+    }
+
+    /// With other limits, until it is restarted.
+    pub async fn with(limits: Limits) -> Forge {
+        let world = World::with(|state| state.git.limits = limits).await;
         let state = world.state();
         create_app(&state.db, &world.test.admin, world.test.admin.organisation, &app()).await.unwrap();
         let ca = tempfile::NamedTempFile::new().unwrap();
@@ -64,8 +71,19 @@ impl Forge {
 
     /// Kills the gateway, as far as that can be done in one process, and starts it again.
     pub async fn restart(&mut self) {
-        self.world.restart().await;
+        self.restart_with(Limits::default()).await;
+    }
+
+    pub async fn restart_with(&mut self, limits: Limits) {
+        self.world.restart_with(|state| state.git.limits = limits).await;
         self.listen().await;
+    }
+
+    /// Bytes of the app's repository, as the gateway has counted them.
+    pub async fn size(&self) -> u64 {
+        let conn = self.world.state().db.conn().await.unwrap();
+        let app = crate::db::apps::load_app(&conn, &app()).await.unwrap().unwrap();
+        self.world.state().git.repository(app.id).await.unwrap().size()
     }
 
     pub fn url(&self, token: &str, path: &str) -> String {
@@ -92,6 +110,14 @@ impl Forge {
         let conn = self.world.state().db.conn().await.unwrap();
         let app = crate::db::apps::load_app(&conn, &name).await.unwrap().unwrap();
         self.world.state().git.path(app.id)
+    }
+
+    /// How pushes and fetches ended, as the timeline has it, the newest last.
+    pub async fn outcomes(&self) -> Vec<String> {
+        let conn = self.world.state().db.conn().await.unwrap();
+        let sql = "SELECT message FROM timeline WHERE action IN ('push.closed', 'fetch.closed') ORDER BY id";
+        let rows = conn.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.try_get(0).unwrap()).collect()
     }
 
     /// A reference of the app's repository.
@@ -142,7 +168,7 @@ impl Clone {
     /// Begins a push in a process group of its own, as a shell does.
     pub fn begin_push(&self, branch: &str) -> Begun {
         let mut push = command(&self.ca, self.path(), &["push", "magrathea", branch]);
-        Begun(push.process_group(0).stderr(std::process::Stdio::null()).spawn().unwrap())
+        Begun(push.process_group(0).stderr(std::process::Stdio::piped()).spawn().unwrap())
     }
 
     pub async fn push(&self, arguments: &[&str]) -> Ended {
@@ -158,9 +184,18 @@ pub struct Begun(tokio::process::Child);
 impl Begun {
     /// As Ctrl-C does.
     pub async fn interrupt(mut self) {
-        let group = rustix::process::Pid::from_raw(self.0.id().unwrap().cast_signed()).unwrap();
-        rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+        self.signal(Signal::INT);
         assert!(!self.0.wait().await.unwrap().success());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let group = rustix::process::Pid::from_raw(self.0.id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process_group(group, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn said(self) -> Ended {
+        ended(self.0.wait_with_output().await.unwrap())
     }
 
     /// Whether it succeeded.
@@ -181,7 +216,10 @@ fn command(ca: &Path, folder: &Path, arguments: &[&str]) -> Command {
 }
 
 async fn git(ca: &Path, folder: &Path, arguments: &[&str]) -> Ended {
-    let output = command(ca, folder, arguments).output().await.unwrap();
+    ended(command(ca, folder, arguments).output().await.unwrap())
+}
+
+fn ended(output: std::process::Output) -> Ended {
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let lines = text.lines().map(|line| line.strip_prefix("remote: ").unwrap_or(line).trim_end());
     Ended { ok: output.status.success(), said: lines.map(|line| format!("{line}\n")).collect() }

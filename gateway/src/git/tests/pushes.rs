@@ -1,5 +1,7 @@
 //! What pushes and clones come to.
 
+use std::time::Duration;
+
 use super::forge::Forge;
 
 const TWO: &str = "labels: {production: {branch: main}, staging: {branch: develop}}\n";
@@ -190,6 +192,23 @@ async fn what_a_release_will_lack_is_told() {
     assert!(said.contains("!     submodules are not fetched, their folders stay empty: vendor/lib"), "{said}");
     assert!(said.contains("visitors get the pointers in their place: a/b.png, c.txt"), "{said}");
     assert_eq!(forge.world.held().serving, Some(1));
+}
+
+#[tokio::test]
+async fn requests_of_a_window_s_size_do_not_stand_still() {
+    let forge = Forge::new().await;
+    let clone = forge.clone().await;
+    // Those of a little more than a mebibyte did, when the gateway spoke HTTP/2: what came last was never sent.
+    for kib in [1023, 1024, 1025, 2048] {
+        let mut content = vec![0; kib << 10];
+        aws_lc_rs::rand::fill(&mut content).unwrap();
+        std::fs::write(clone.path().join("large"), content).unwrap();
+        clone.commit(&[]).await;
+        let topic = format!("main:t{kib}");
+        let arguments = ["--force", &topic];
+        let push = clone.push(&arguments);
+        tokio::time::timeout(Duration::from_secs(20), push).await.expect("it stands still").ok();
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use magrathea_core::api::SourceInfo;
+use magrathea_core::names::DeployId;
+
 use super::forge::Forge;
 use crate::engine::tests::world::Hang;
 
@@ -131,4 +134,52 @@ async fn a_killed_gateway_leaves_the_repository_whole_and_the_push_repeatable() 
     clone.push(&["main"]).await.ok();
     assert_eq!(forge.reference("refs/heads/main").await, Some(commit));
     assert_eq!(forge.flaws().await, "");
+}
+
+#[tokio::test]
+async fn a_push_that_was_cut_off_after_the_cut_over_is_repeated_without_a_deploy() {
+    let mut forge = Forge::new().await;
+    let clone = forge.clone().await;
+    let first = clone.commit(&[("index.php", "<?php echo 1;")]).await;
+    clone.push(&["main"]).await.ok();
+    for (n, values_change) in [(2, false), (3, true)] {
+        let before = forge.reference("refs/heads/main").await;
+        let commit = clone.commit(&[("index.php", &format!("<?php echo {n};"))]).await;
+        hang(&forge, "Drain");
+        let push = clone.begin_push("main");
+        forge.world.reached.notified().await;
+        forge.restart().await;
+        assert!(!push.end().await);
+        assert_eq!(forge.reference("refs/heads/main").await, before);
+        assert_eq!(forge.world.held().serving, Some(n));
+        if values_change {
+            let conn = forge.world.state().db.conn().await.unwrap();
+            conn.execute("UPDATE apps SET config_version = config_version + 1", &[]).await.unwrap();
+        }
+        // The recovery may be under way still.
+        let said = clone.push(&["main"]).await.ok();
+        let again = format!("=====> v{n} of blog, label default, serves this commit already");
+        assert_eq!(said.contains(&again), !values_change, "{said}");
+        assert_eq!(forge.world.held().serving, Some(if values_change { n + 1 } else { n }));
+        assert_eq!(forge.reference("refs/heads/main").await, Some(commit));
+    }
+    // What merely served once is deployed.
+    clone.git(&["reset", "--quiet", "--hard", &first]).await.ok();
+    clone.push(&["--force", "main"]).await.ok();
+    assert_eq!(forge.world.held().serving, Some(5));
+    assert_eq!(forge.flaws().await, "");
+}
+
+#[tokio::test]
+async fn a_commit_by_name_alone_is_deployed() {
+    let forge = Forge::new().await;
+    let clone = forge.clone().await;
+    let commit = clone.commit(&[("index.php", "<?php echo 'another';")]).await;
+    // Somebody's working tree, said to be that commit.
+    let info = SourceInfo { commit: Some(commit.clone()), ..SourceInfo::default() };
+    let deploy = forge.world.submit("", info).await.unwrap();
+    forge.world.finished(DeployId(deploy.id)).await;
+    let said = clone.push(&["main"]).await.ok();
+    assert!(said.contains("=====> v2 of blog, label default on local"), "{said}");
+    assert_eq!(forge.reference("refs/heads/main").await, Some(commit));
 }

@@ -1,0 +1,90 @@
+//! Whether what is about to be deployed serves already, to the last file and value. So it is when a push is repeated whose
+//! gateway was killed between the cut-over and the verdict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use magrathea_core::api::SourceInfo;
+use magrathea_core::names::{AppId, LabelName, ReleaseNumber};
+
+use super::choose::receive;
+use super::intake::Packing;
+use super::layout::Site;
+use super::submit::into_api;
+use super::views;
+use crate::api::error::ApiError;
+use crate::db::deploys::Deploy;
+use crate::db::instances::Instance;
+use crate::db::{apps, deploys, instances, releases};
+use crate::state::State;
+
+/// How long the nodes may take to be back: they come with a gateway that has just started.
+const NODES: Duration = Duration::from_secs(20);
+
+/// A release of an instance's.
+pub struct Made {
+    instance: Instance,
+    pub release: ReleaseNumber,
+}
+
+/// The deploy of a commit that is under way for a label.
+pub async fn find_deploying(
+    state: &State,
+    app: AppId,
+    label: &LabelName,
+    commit: &str,
+) -> Result<Option<Deploy>, ApiError> {
+    let conn = state.db.conn().await?;
+    for instance in instances::list_app_instances(&conn, app).await?.iter().filter(|i| i.label == *label) {
+        let Some(deploy) = deploys::find_running(&conn, instance.id).await? else { continue };
+        let Some(number) = deploy.info.release else { continue };
+        let made = releases::load_release(&conn, instance.id, number).await?;
+        if made.is_some_and(|made| made.commit.as_deref() == Some(commit)) {
+            return Ok(Some(deploy));
+        }
+    }
+    Ok(None)
+}
+
+/// The release that a label serves, when it is said to be of this commit and was made with the values that are set now.
+pub async fn find_made(state: &State, app: AppId, label: &LabelName, commit: &str) -> Result<Option<Made>, ApiError> {
+    let conn = state.db.conn().await?;
+    for instance in instances::list_app_instances(&conn, app).await?.into_iter().filter(|i| i.label == *label) {
+        let Some(serving) = releases::load_serving(&conn, instance.id).await? else { continue };
+        let made = releases::load_release(&conn, instance.id, serving.release).await?;
+        if made.is_none_or(|made| made.commit.as_deref() != Some(commit)) {
+            continue;
+        }
+        let configured = releases::load_configured(&conn, instance.id, serving.release).await?;
+        let now = apps::load_config_version(&conn, app).await?;
+        if configured.is_some_and(|configured| configured.config_version == now) {
+            return Ok(Some(Made { instance, release: serving.release }));
+        }
+    }
+    Ok(None)
+}
+
+impl Made {
+    /// Whether it was made from this very source, a plain tar, for where that would be deployed to, and serves by the
+    /// router's own word. A commit's name alone proves nothing: whoever deploys with td says what they like.
+    pub async fn serves<E: std::fmt::Display>(
+        self,
+        state: &Arc<State>,
+        info: &SourceInfo,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<bool, ApiError> {
+        let Made { instance, release } = self;
+        let received = receive(state, &instance.app_name, Packing::Plain, body).await?;
+        let (_, cluster) = received.choose(state, info)?;
+        let source = releases::load_source(&state.db.conn().await?, instance.id, release).await?;
+        if source.is_none_or(|source| source != received.source.blob.sha256) || cluster != instance.cluster {
+            return Ok(false);
+        }
+        let site = Site::new(state, instance).map_err(into_api)?;
+        let _ = tokio::time::timeout(NODES, state.engine.wait_ready(&site.nodes())).await;
+        let serving = views::ask(&site).await;
+        Ok(serving.is_some_and(|serving| serving.release == Some(release) && views::is_up(&serving)))
+    }
+}

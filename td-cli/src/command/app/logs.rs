@@ -110,7 +110,12 @@ impl Reading<'_> {
                 Ok(response) => {
                     let before = Instant::now();
                     match self.read_lines(response?).await? {
-                        Ended::Done if !self.arguments.follow => return Ok(Exit::Done),
+                        Ended::Done if !self.arguments.follow => {
+                            if !self.view.shown {
+                                self.view.printer.note("no lines: nothing was said, or nothing that is asked for");
+                            }
+                            return Ok(Exit::Done);
+                        }
                         Ended::Unread => return Ok(Exit::Done),
                         Ended::Done | Ended::Lost => {}
                     }
@@ -235,13 +240,15 @@ struct View<'a> {
     json: bool,
     /// Each replica's colour, in the order in which they first spoke.
     looks: Vec<String>,
+    /// Whether there was a line.
+    shown: bool,
 }
 
 const LOOKS: [Look; 6] = [Look::Cyan, Look::Magenta, Look::Blue, Look::Yellow, Look::Green, Look::Bold];
 
 impl<'a> View<'a> {
     fn new(printer: &'a Printer, json: bool) -> Self {
-        View { printer, json, looks: Vec::new() }
+        View { printer, json, looks: Vec::new(), shown: false }
     }
 
     /// Says whether anybody still reads.
@@ -250,6 +257,7 @@ impl<'a> View<'a> {
     }
 
     fn show(&mut self, line: &[u8], out: &mut String) -> Result<(), Failure> {
+        self.shown = true;
         if self.json {
             json_line(line, out);
             return Ok(());

@@ -168,7 +168,13 @@ async fn serve(
         return Err(ApiError::new(Code::MediaTypeUnsupported, format!("the body must be {expected}")).into());
     }
     let session = session(&state, &actor, service, &repository, &parts.headers).await?;
-    Ok(answer(session, Mode::Request, body, String::new(), format!("application/x-{}-result", service.as_str())))
+    let kind = format!("application/x-{}-result", service.as_str());
+    // Before a large request git asks with a flush packet alone whether it may. Nothing comes of that.
+    if parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "4") {
+        let _ = axum::body::to_bytes(body, 4).await;
+        return Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)]).into_response());
+    }
+    Ok(answer(session, Mode::Request, body, String::new(), kind))
 }
 
 /// Runs git with the body as its input and its output as the answer.

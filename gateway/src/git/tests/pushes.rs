@@ -209,6 +209,9 @@ async fn requests_of_a_window_s_size_do_not_stand_still() {
         let push = clone.push(&arguments);
         tokio::time::timeout(Duration::from_secs(20), push).await.expect("it stands still").ok();
     }
+    // What git asks before a large request is no push.
+    let told = forge.outcomes().await;
+    assert!(told.iter().all(|outcome| outcome.contains("refs/heads/t")), "{told:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
 
-use magrathea_core::api::{DeployEvent, DeployEventKind, DeployStatus, Phase, SourceInfo};
+use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, DeployStatus, Phase, SourceInfo};
 use magrathea_core::names::{DeployId, ReleaseNumber};
 
 use super::world::{Hang, World, app};
@@ -306,6 +306,52 @@ fn calls(world: &World) -> Vec<String> {
     held.calls.iter().filter(|call| !matches!(call.as_str(), "Inventory" | "Prune" | "ReadServing")).cloned().collect()
 }
 
+async fn roll_back(world: &World, to: Option<u32>) -> Result<DeployInfo, ApiError> {
+    let conn = world.state().db.conn().await.unwrap();
+    let found = apps::load_app(&conn, &app()).await.unwrap().unwrap();
+    let instance = instances::list_app_instances(&conn, found.id).await.unwrap().remove(0);
+    drop(conn);
+    engine::rollback(world.state(), &world.test.admin, instance, to.map(ReleaseNumber), 0).await
+}
+
+#[tokio::test]
+async fn a_gateway_killed_while_it_goes_back_leaves_the_one_or_the_other() {
+    let mut world = World::new().await;
+    let mut caches = Vec::new();
+    for ttl in ["1m", "2m"] {
+        assert_eq!(world.deploy(&with_ttl(ttl)).await.failure, None);
+        caches.push(world.held().cache.clone());
+    }
+    let mut serving = 2;
+    for (action, hang, survives) in [
+        ("Ensure app/web", Hang::After, false),
+        ("AwaitHealthy", Hang::Before, false),
+        ("Ensure proxy/cache", Hang::After, false),
+        ("Ensure routing/route", Hang::Before, false),
+        ("Ensure routing/route", Hang::After, true),
+        ("Drain", Hang::Before, true),
+        ("Remove app/web", Hang::After, true),
+        ("RunOnce php warm.php", Hang::Before, true),
+    ] {
+        world.quiet().await;
+        world.held().hang = Some((action.to_owned(), hang));
+        let other = 3 - serving;
+        let deploy = roll_back(&world, Some(other)).await.unwrap();
+        let reached = world.reached.clone();
+        tokio::time::timeout(std::time::Duration::from_secs(10), reached.notified()).await.expect(action);
+        world.restart().await;
+        let ended = world.finished(DeployId(deploy.id)).await;
+        let what = format!("{action} {hang:?}: {:?}", ended.failure);
+        assert_eq!(ended.status == DeployStatus::Succeeded, survives, "{what}");
+        serving = if survives { other } else { serving };
+        assert_eq!(world.held().serving, Some(serving), "{what}");
+        world.settles(&what, |held| held.services.values().flatten().eq([&serving])).await;
+        assert_eq!(world.held().cache, caches[serving as usize - 1], "{what}");
+    }
+    let last = roll_back(&world, Some(3 - serving)).await.unwrap();
+    assert_eq!(world.finished(DeployId(last.id)).await.status, DeployStatus::Succeeded);
+}
+
 #[tokio::test]
 async fn a_release_comes_back_with_its_configuration_and_its_values() {
     let world = World::new().await;
@@ -322,12 +368,7 @@ async fn a_release_comes_back_with_its_configuration_and_its_values() {
     world.held().given.clear();
 
     let back = async |to: Option<u32>| {
-        let conn = world.state().db.conn().await.unwrap();
-        let found = apps::load_app(&conn, &app()).await.unwrap().unwrap();
-        let instance = instances::list_app_instances(&conn, found.id).await.unwrap().remove(0);
-        drop(conn);
-        let to = to.map(ReleaseNumber);
-        let deploy = engine::rollback(world.state(), &world.test.admin, instance, to, 0).await?;
+        let deploy = roll_back(&world, to).await?;
         Ok::<_, ApiError>(world.finished(DeployId(deploy.id)).await)
     };
     let deploy = back(None).await.unwrap();

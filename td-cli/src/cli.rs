@@ -77,7 +77,7 @@ pub enum Command {
     /// Commands that run detached
     #[command(subcommand)]
     Run(run::Command),
-    /// Secret values that an app gets as environment
+    /// Secret values that an app gets as environment, and the history of its configuration
     #[command(subcommand)]
     Config(config::Command),
     /// Where logs are sent to

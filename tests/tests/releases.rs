@@ -66,6 +66,20 @@ async fn an_earlier_release_comes_back_whole_under_load() {
     assert!(shown.contains("+ new.php") && shown.contains("memory_limit: 96M -> 112M"), "{shown}");
     assert!(!shown.contains("old") && !shown.contains("new\n"), "a value is told: {shown}");
 
+    // What the layers were told each time; the history is written behind the deploys.
+    magrathea_tests::until(Duration::from_secs(10), "the history is written", || {
+        let history = site.td(&["config", "history", "--json"]).ok().json();
+        history["configurations"].as_array().unwrap().len() == 5
+    });
+    let history = site.td(&["config", "history", "-n", "3"]).ok().stdout;
+    assert!(history.contains("release v1") && history.contains("set KEY"), "{history}");
+    let php = site.td(&["config", "show", "--layer", "app"]).ok().stdout;
+    assert!(php.contains("# app/web/") && php.contains("96M") && !php.contains("# proxy/"), "{php}");
+    let diff = site.td(&["config", "diff", "--layer", "app"]).ok().stdout;
+    assert!(diff.contains("  -memory_limit") && diff.contains("  +memory_limit"), "{diff}");
+    let unknown = site.td(&["config", "show", "abcdef12"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("has no such configuration"), "{unknown:?}");
+
     for (to, said) in
         [("v1", "v1 serves returns (default) already"), ("v7", "has no release v7 that served and is kept")]
     {

@@ -55,6 +55,7 @@ codes! {
     InvitationNotFound "invitation_not_found" NOT_FOUND "There is no such open invitation.",
     ListNotFound "list_not_found" NOT_FOUND "There is no access list of this name.",
     ReleaseNotFound "release_not_found" NOT_FOUND "The instance has no such release.",
+    ConfigurationNotFound "configuration_not_found" NOT_FOUND "The instance's history has no such configuration.",
     DeployNotFound "deploy_not_found" NOT_FOUND "There is no deploy with this id.",
     ClusterNotFound "cluster_not_found" NOT_FOUND "clusters.yml has no cluster of this name.",
     NodeNotFound "node_not_found" NOT_FOUND "The cluster has no node of this name.",

@@ -6,6 +6,7 @@ mod auth;
 mod certificates;
 mod clusters;
 mod config;
+mod configurations;
 mod deploys;
 mod drains;
 mod enrol;

@@ -30,6 +30,12 @@ pub struct ReleasesQuery {
     limit: u32,
 }
 
+impl ReleasesQuery {
+    pub fn bounded(self) -> (Option<LabelName>, u32) {
+        (self.label, self.limit.min(MOST))
+    }
+}
+
 fn default_limit() -> u32 {
     50
 }
@@ -41,9 +47,10 @@ pub async fn list(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
     Path(app): Path<AppName>,
-    Query(ReleasesQuery { label, limit }): Query<ReleasesQuery>,
+    Query(query): Query<ReleasesQuery>,
 ) -> Result<axum::Json<Vec<Release>>, ApiError> {
-    Ok(axum::Json(releases::list(&state, &actor, &app, label.as_ref(), limit.min(MOST)).await?))
+    let (label, limit) = query.bounded();
+    Ok(axum::Json(releases::list(&state, &actor, &app, label.as_ref(), limit).await?))
 }
 
 /// One release.

@@ -15,8 +15,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
-    access, apps, auth, certificates, clusters, config, deploys, drains, enrol, git, leftover, logs, people, releases,
-    remote, respond,
+    access, apps, auth, certificates, clusters, config, configurations, deploys, drains, enrol, git, leftover, logs,
+    people, releases, remote, respond,
 };
 use crate::state::State;
 
@@ -43,6 +43,9 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}/rollback", post(releases::rollback))
         .route("/v1/apps/{app}/instances/{label}/promote", post(releases::promote))
         .route("/v1/apps/{app}/releases", get(releases::list))
+        .route("/v1/apps/{app}/configurations", get(configurations::list))
+        .route("/v1/apps/{app}/instances/{label}/configurations/{id}", get(configurations::show))
+        .route("/v1/apps/{app}/instances/{label}/configurations/{id}/diff", get(configurations::diff))
         .route("/v1/apps/{app}/runs", get(remote::list_runs))
         .route("/v1/runs/{id}", get(remote::show_run))
         .route("/v1/runs/{id}/stop", post(remote::stop_run))
@@ -188,6 +191,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         releases::list, releases::show, releases::diff, releases::rollback,
         releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
+        configurations::list, configurations::show, configurations::diff,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         logs::read, drains::list, drains::add, drains::remove,

@@ -38,7 +38,7 @@ pub async fn diff_releases(
         files: before.files.as_ref().zip(after.files.as_ref()).map(|(before, after)| compare(before, after)),
         settings: settings(&before.configured.resolved, &after.configured.resolved),
         values: compare(&before.values, &after.values),
-        rendered: texts(&renumbered(before.texts, from, to), &after.texts).map_err(ApiError::internal)?,
+        rendered: diff_texts(&renumbered(before.texts, from, to), &after.texts)?,
     })
 }
 
@@ -93,6 +93,14 @@ fn renumber(text: &str, from: &str, to: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// How texts with names differ.
+pub fn diff_texts(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Result<Vec<TextDifference>, ApiError> {
+    texts(before, after).map_err(ApiError::internal)
 }
 
 fn texts(

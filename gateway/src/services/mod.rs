@@ -5,6 +5,7 @@ pub mod access;
 pub mod apps;
 pub mod certificates;
 pub mod config;
+pub mod configurations;
 pub mod drains;
 pub mod grants;
 pub mod keys;

@@ -1,8 +1,10 @@
-//! `td config …`: secret values. They are masked wherever they are not asked for by name.
+//! `td config …`: secret values, which are masked wherever they are not asked for by name, and the history of what the
+//! layers were told.
 
 mod change;
 mod file;
 mod history;
+mod laid;
 mod list;
 mod rotate;
 mod set;
@@ -25,8 +27,13 @@ pub enum Command {
     Import(file::ImportArguments),
     /// Print the values themselves, as a .env file
     Export,
-    /// Who changed which value when
-    History,
+    /// Who changed which value when, and when the layers were told something else
+    History(history::Arguments),
+    /// What the layers were told, now or at some time
+    Show(laid::ShowArguments),
+    /// How what the layers were told differs
+    #[command(after_help = "As in `td config diff --layer proxy`: the last change of what the cache was told.")]
+    Diff(laid::DiffArguments),
     /// Give the database a new password, without dropping a request
     RotateDb,
 }
@@ -39,7 +46,9 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Edit(arguments) => file::edit(context, &arguments).await,
         Command::Import(arguments) => file::import(context, &arguments).await,
         Command::Export => file::export(context).await,
-        Command::History => history::run(context).await,
+        Command::History(arguments) => history::run(context, &arguments).await,
+        Command::Show(arguments) => laid::show(context, &arguments).await,
+        Command::Diff(arguments) => laid::diff(context, &arguments).await,
         Command::RotateDb => rotate::run(context).await,
     }
 }

@@ -1,6 +1,6 @@
 //! `td release diff`.
 
-use magrathea_core::api::{Difference, Differing, ReleaseDiff};
+use magrathea_core::api::{Difference, Differing, ReleaseDiff, TextDifference};
 
 use super::Number;
 use crate::client::Query;
@@ -51,7 +51,16 @@ fn render(printer: &Printer, diff: &ReleaseDiff) {
         }
     }
     print_names(printer, "values", &diff.values);
-    for text in &diff.rendered {
+    print_texts(printer, &diff.rendered);
+    let same = diff.files.as_ref().is_some_and(Vec::is_empty) && diff.settings.is_empty() && diff.values.is_empty();
+    if same && diff.rendered.is_empty() {
+        printer.data("no differences");
+    }
+}
+
+/// Texts that differ, line by line.
+pub fn print_texts(printer: &Printer, texts: &[TextDifference]) {
+    for text in texts {
         title(printer, &text.name);
         for line in text.diff.lines() {
             let look = match line.chars().next() {
@@ -65,10 +74,6 @@ fn render(printer: &Printer, diff: &ReleaseDiff) {
                 None => printer.data(format!("  {line}")),
             }
         }
-    }
-    let same = diff.files.as_ref().is_some_and(Vec::is_empty) && diff.settings.is_empty() && diff.values.is_empty();
-    if same && diff.rendered.is_empty() {
-        printer.data("no differences");
     }
 }
 

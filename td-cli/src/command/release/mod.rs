@@ -5,6 +5,8 @@ mod info;
 mod list;
 mod rollback;
 
+pub use diff::print_texts;
+
 use std::str::FromStr;
 
 use magrathea_core::names::ReleaseNumber;

@@ -1,6 +1,8 @@
 //! The configuration history: every applied plan's rendered texts, committed to a git repository per cluster in
 //! `history/CLUSTER`. Off every deploy's way; a commit that cannot be made is logged and stops nothing.
 
+mod read;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +11,8 @@ use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Oid, Repository, Signature};
 use magrathea_core::names::ClusterName;
 use magrathea_core::plan::Plan;
+
+pub use read::{before, list, show};
 
 use super::layout::rendered;
 use crate::lock::locked;
@@ -125,6 +129,12 @@ mod tests {
         let messages: Vec<_> =
             walk.map(|id| repository.find_commit(id.unwrap()).unwrap().message().unwrap().to_owned()).collect();
         assert_eq!(messages, ["gone", "second", "first"]);
+        let history = super::read::History::open(&path, "i1".into(), "default".into(), "local".into()).unwrap();
+        let laid: Vec<_> =
+            history.commits().unwrap().map(|(commit, tree)| history.texts(&commit, &tree).unwrap()).collect();
+        let texts: Vec<_> = laid.iter().map(|laid| laid.texts["proxy/cache"].as_str()).collect();
+        assert_eq!(texts, ["two", "one"]);
+        assert_eq!((laid[0].configuration.person.as_str(), laid[0].configuration.message.as_str()), ("ada", "second"));
         let second = repository.revparse_single("HEAD~1:i1/rendered/proxy/cache").unwrap();
         assert_eq!(second.as_blob().unwrap().content(), b"two");
     }

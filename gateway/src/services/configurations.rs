@@ -1,0 +1,69 @@
+//! What the layers were told about an app's instances, as the history has it.
+
+use magrathea_core::api::{Configuration, ConfigurationTexts, TextDifference};
+use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::people::Verb;
+
+use super::access::{Reach, find_app, instance_of};
+use crate::actor::Actor;
+use crate::api::error::ApiError;
+use crate::db::instances::{self, Instance};
+use crate::engine::{diff_texts, history};
+use crate::state::State;
+
+/// Of all instances that somebody may see, the newest first.
+pub async fn list(
+    state: &State,
+    actor: &Actor,
+    app: &AppName,
+    label: Option<&LabelName>,
+    limit: u32,
+) -> Result<Vec<Configuration>, ApiError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
+    let mut instances = instances::list_app_instances(&conn, app.id).await?;
+    drop(conn);
+    instances.retain(|instance| label.is_none_or(|label| *label == instance.label));
+    instances.retain(|instance| actor.may(Verb::Look, instance.place()));
+    let mut all = Vec::new();
+    for instance in instances {
+        all.extend(history::list(state, &instance, limit).await?);
+    }
+    all.sort_by_key(|configuration| std::cmp::Reverse(configuration.at));
+    all.truncate(limit);
+    Ok(all)
+}
+
+pub async fn show(
+    state: &State,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    id: &str,
+) -> Result<ConfigurationTexts, ApiError> {
+    let instance = find(state, actor, place).await?;
+    history::show(state, &instance, Some(id)).await
+}
+
+/// How one differs from another, or from the one before it.
+pub async fn diff(
+    state: &State,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    id: &str,
+    from: Option<&str>,
+) -> Result<Vec<TextDifference>, ApiError> {
+    let instance = find(state, actor, place).await?;
+    let after = history::show(state, &instance, Some(id)).await?;
+    let before = match from {
+        Some(from) => history::show(state, &instance, Some(from)).await?,
+        None => history::before(state, &instance, id).await?,
+    };
+    diff_texts(&before.texts, &after.texts)
+}
+
+async fn find(state: &State, actor: &Actor, (app, label): (&AppName, &LabelName)) -> Result<Instance, ApiError> {
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, actor, app, Verb::Look, Reach::Label(label)).await?;
+    instance_of(&conn, &app, label).await
+}

@@ -175,7 +175,8 @@ async fn values_change_with_a_release_of_their_own_and_no_request_is_lost() {
         echo getenv('GREETING'), ' ', getenv('OTHER') ?: 'none', ' ', $db->query('SELECT 42')->fetch_row()[0];";
     site.file("index.php", page).file(
         "magrathea.yml",
-        "secrets: [GREETING]\ndb: {mysql: {}}\nproxy: {kind: none}\nhooks: {release: ['test \"$GREETING\" != broken']}\n",
+        "secrets: [GREETING]\ndb: {mysql: {}}\nproxy: {kind: none}\nhooks: {release: ['test ! -e files/broken']}
+storage: {writable: {files: {kind: shared}}}\n",
     );
     site.td(&["app", "create"]).ok();
     let staged = site.td(&["config", "set", "GREETING=one", "--no-deploy"]).ok();
@@ -206,14 +207,19 @@ async fn values_change_with_a_release_of_their_own_and_no_request_is_lost() {
     println!("{} requests, none lost", answers.len());
 
     // A rotation whose deploy fails shuts nobody out, and the next one completes it.
-    site.td(&["config", "set", "GREETING=broken", "--no-deploy"]).ok();
+    let run = |command: &str| lab.td(site.path(), &["app", "run", "--app", &site.name, command]).ok();
+    run("touch files/broken");
     assert_eq!(site.td(&["config", "rotate-db"]).code, 1);
     assert_eq!(site.get("/").await.1, "two words & $HOME \"quoted\" none 42");
     assert_eq!(good(&password()).len(), 2);
-    site.td(&["config", "set", "GREETING=two words & $HOME \"quoted\"", "--no-deploy"]).ok();
+    run("rm files/broken");
+    // What is stored for the next deploy of the app goes on waiting for it.
+    site.td(&["config", "set", "GREETING=stored", "--no-deploy"]).ok();
     site.td(&["config", "rotate-db"]).ok();
     assert_eq!(site.get("/").await.1, "two words & $HOME \"quoted\" none 42");
     assert!(good(&password()).len() == 1 && good(&password()).is_disjoint(&good(&after)));
+
+    site.td(&["config", "set", "GREETING=two words & $HOME \"quoted\"", "--no-deploy"]).ok();
 
     // Out and in again is the same; what an editor makes of it is applied at once, or not at all.
     let exported = site.td(&["config", "export"]).ok().stdout;

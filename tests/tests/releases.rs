@@ -102,22 +102,22 @@ async fn one_label_gets_the_very_image_of_another_with_its_own_configuration() {
 secrets: [KEY]
 labels:
   staging: {branch: develop, env: {STAGE: staging}}
-  production: {branch: main, env: {STAGE: production}, routing: {domains: [promoted-live.localhost]}}
+  live: {branch: main, env: {STAGE: live}, routing: {domains: [promoted-live.localhost]}}
   flat: {app_layer: {stack: static}}
 ",
     );
     site.td(&["app", "create", "promoted"]).ok();
-    for label in ["staging", "production"] {
+    for label in ["staging", "live"] {
         site.td(&["config", "set", &format!("KEY=of-{label}"), "--no-deploy", "--label", label]).ok();
     }
-    let before = site.td(&["app", "promote", "staging", "production"]);
+    let before = site.td(&["app", "promote", "staging", "live"]);
     assert_eq!(before.code, 1, "{}", before.stderr);
     assert!(before.stderr.contains("promoted has no instance with the label staging"), "{}", before.stderr);
     site.td(&["app", "deploy", "--dirty", "--label", "staging"]).ok();
     let get = async |host: &str| lab.client().get(lab.url(host, "/")).send().await.unwrap().text().await.unwrap();
     assert_eq!(get("promoted-staging.localhost").await, "staging of-staging");
-    site.td(&["app", "promote", "staging", "production"]).ok();
-    assert_eq!(get("promoted-live.localhost").await, "production of-production");
+    site.td(&["app", "promote", "staging", "live"]).ok();
+    assert_eq!(get("promoted-live.localhost").await, "live of-live");
     assert_eq!(get("promoted-staging.localhost").await, "staging of-staging");
     let list = site.td(&["release", "list", "--json"]).ok().json();
     let images: Vec<_> = list.as_array().unwrap().iter().map(|release| release["image"].as_str().unwrap()).collect();

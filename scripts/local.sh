@@ -260,7 +260,20 @@ stop() {
         phase "stopping the cluster's services" "$home/bin/magrathea-agent" stop --data "$home/agent" --prefix "$prefix"
     fi
     phase "stopping the gateway" stop_process magrathea-gateway
-    if created engine-process; then phase "stopping the Docker Engine" stop_process dockerd; fi
+    stop_engine
+}
+
+# The engine goes with the installation that started it, unless others are at home in it.
+stop_engine() {
+    created engine-process || return 0
+    local others
+    others=$(docker ps -q --filter label=magrathea.owner 2>/dev/null | sort)
+    others=$(comm -23 <(echo "$others") <(docker ps -q --filter "label=magrathea.owner=$prefix" 2>/dev/null | sort))
+    if [[ -n $others ]]; then
+        note "the Docker Engine stays: another installation runs in it"
+        return 0
+    fi
+    phase "stopping the Docker Engine" stop_process dockerd
 }
 
 clean() {
@@ -278,7 +291,7 @@ clean() {
         phase "removing what is in the engine" "$home/bin/magrathea-agent" clean --data "$home/agent" --prefix "$prefix"
         if [[ $home == /var/lib/magrathea ]]; then phase "removing the layer images" "$repo/layers/images/build.sh" --remove; fi
     fi
-    if created engine-process; then stop_process dockerd; fi
+    stop_engine
     if created td-link; then rm -f /usr/local/bin/td; fi
     local folder packages
     sed -n 's/^td-config //p' "$home/created" 2>/dev/null | while read -r folder; do rm -rf "$folder"; done

@@ -297,5 +297,5 @@ pub async fn check_hosts(client: &impl Client, instance: &Instance, hosts: &[Str
 /// What a plan changes, in a few words.
 pub fn summary(old: Option<&Plan>, plan: &Plan) -> String {
     let changes = diff_plans(old, plan).len();
-    format!("generation {}, {}", plan.generation, count(changes, "change", "changes"))
+    format!("generation {}, {}", plan.generation, count(changes, "change"))
 }

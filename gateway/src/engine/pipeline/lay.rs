@@ -29,7 +29,7 @@ pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<(), Failure> {
     recorder.enter(Phase::ReleaseHook, &db).await?;
     let hooks = attempt.resolved.sections.hooks.release.clone();
     run_hooks(attempt, plan, "release", &hooks).await?;
-    recorder.enter(Phase::App, &count(hooks.len(), "command", "commands")).await?;
+    recorder.enter(Phase::App, &count(hooks.len(), "command")).await?;
 
     let replicas = parts(plan, Part::Replicas);
     let caches = parts(plan, Part::Cache);
@@ -63,7 +63,7 @@ enum Broken {
 /// Starts the replicas and waits until all are healthy.
 async fn start(attempt: &Attempt, replicas: &[&Resource]) -> Result<(), Failure> {
     ensure_all(attempt, replicas).await?;
-    attempt.recorder.enter(Phase::Health, &count(replicas.len(), "service", "services")).await?;
+    attempt.recorder.enter(Phase::Health, &count(replicas.len(), "service")).await?;
     await_replicas(&attempt.applier, &attempt.site, &attempt.resolved, replicas, &attempt.listener()).await
 }
 

@@ -15,6 +15,7 @@ use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
 use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
 use magrathea_core::plan::Plan;
+use magrathea_core::units::count;
 use magrathea_core::wire::{Blob, Progress, Serving};
 
 use super::apply::Applier;
@@ -242,11 +243,6 @@ fn log_cause(id: DeployId, failure: &Failure) {
     }
 }
 
-/// A short form of a count with its noun.
-fn count(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
-}
-
 /// A size for people.
 fn size(bytes: u64) -> String {
     match bytes {
@@ -264,7 +260,7 @@ pub fn tell_received(recorder: &Recorder, took: std::time::Duration, files: usiz
         recorder.emit(DeployEventKind::Log { phase, line: format!("made the app {app}") });
     }
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let detail = format!("{}, {}", count(files, "file", "files"), size(bytes));
+    let detail = format!("{}, {}", count(files, "file"), size(bytes));
     recorder.emit(DeployEventKind::PhaseFinished { phase, milliseconds, detail });
 }
 

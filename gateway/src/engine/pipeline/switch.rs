@@ -100,7 +100,7 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
     if let Err(failure) = run_hooks(attempt, plan, "after", hooks).await {
         recorder.warn(failure.to_string());
     }
-    recorder.enter(Phase::Record, &count(hooks.len(), "command", "commands")).await?;
+    recorder.enter(Phase::Record, &count(hooks.len(), "command")).await?;
     if let Err(failure) = ensure_all(attempt, &parts(plan, Part::Support)).await {
         recorder.warn(format!("the support layer: {failure}"));
     }
@@ -136,7 +136,7 @@ async fn retire(attempt: &Attempt, plan: &Plan) -> String {
     }
     match cut {
         0 => "no request was cut".to_owned(),
-        cut => format!("{} cut at the end of the drain time", count(cut as usize, "request", "requests")),
+        cut => format!("{} cut at the end of the drain time", count(cut as usize, "request")),
     }
 }
 

@@ -85,6 +85,31 @@ pub async fn instance_of(client: &impl Client, app: &App, label: &LabelName) -> 
     of_label.into_iter().next().ok_or_else(|| no_instance(&app.name, label))
 }
 
+/// The instance that a person names, when they may do this with its label.
+pub async fn find_instance(
+    client: &impl Client,
+    actor: &Actor,
+    (app, label): (&AppName, &LabelName),
+    verb: Verb,
+) -> Result<Instance, ApiError> {
+    let app = find_app(client, actor, app, verb, Reach::Label(label)).await?;
+    instance_of(client, &app, label).await
+}
+
+/// The instances of an app that somebody may see, of one label or of all.
+pub async fn visible_instances(
+    client: &impl Client,
+    actor: &Actor,
+    app: &AppName,
+    label: Option<&LabelName>,
+) -> Result<Vec<Instance>, ApiError> {
+    let app = find_app(client, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
+    let mut instances = instances::list_app_instances(client, app.id).await?;
+    instances.retain(|instance| label.is_none_or(|label| *label == instance.label));
+    instances.retain(|instance| actor.may(Verb::Look, instance.place()));
+    Ok(instances)
+}
+
 /// The error that there is no such app, or none for this person.
 pub fn no_app(name: &AppName) -> ApiError {
     ApiError::new(Code::AppNotFound, format!("there is no app {name}"))

@@ -4,10 +4,9 @@ use magrathea_core::api::{Configuration, ConfigurationTexts, TextDifference};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 
-use super::access::{Reach, find_app, instance_of};
+use super::access::{find_instance, visible_instances};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
-use crate::db::instances::{self, Instance};
 use crate::engine::{diff_texts, history};
 use crate::state::State;
 
@@ -20,12 +19,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Configuration>, ApiError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
-    let mut instances = instances::list_app_instances(&conn, app.id).await?;
-    drop(conn);
-    instances.retain(|instance| label.is_none_or(|label| *label == instance.label));
-    instances.retain(|instance| actor.may(Verb::Look, instance.place()));
+    let instances = visible_instances(&state.db.conn().await?, actor, app, label).await?;
     let mut all = Vec::new();
     for instance in instances {
         all.extend(history::list(state, &instance, limit).await?);
@@ -41,7 +35,7 @@ pub async fn show(
     place: (&AppName, &LabelName),
     id: &str,
 ) -> Result<ConfigurationTexts, ApiError> {
-    let instance = find(state, actor, place).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
     history::show(state, &instance, Some(id)).await
 }
 
@@ -53,17 +47,11 @@ pub async fn diff(
     id: &str,
     from: Option<&str>,
 ) -> Result<Vec<TextDifference>, ApiError> {
-    let instance = find(state, actor, place).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
     let after = history::show(state, &instance, Some(id)).await?;
     let before = match from {
         Some(from) => history::show(state, &instance, Some(from)).await?,
         None => history::before(state, &instance, id).await?,
     };
     diff_texts(&before.texts, &after.texts)
-}
-
-async fn find(state: &State, actor: &Actor, (app, label): (&AppName, &LabelName)) -> Result<Instance, ApiError> {
-    let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, app, Verb::Look, Reach::Label(label)).await?;
-    instance_of(&conn, &app, label).await
 }

@@ -6,13 +6,11 @@ use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
 
-use super::access::{Reach, find_app, instance_of};
+use super::access::find_instance;
 use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::Client;
 use crate::db::drains::{self, NewDrainRow, Sink};
-use crate::db::instances::Instance;
 use crate::drains::Target;
 use crate::state::State;
 
@@ -23,7 +21,7 @@ type Which<'a> = (&'a AppName, &'a LabelName);
 
 pub async fn list(state: &State, actor: &Actor, which: Which<'_>) -> Result<Vec<DrainInfo>, ApiError> {
     let conn = state.db.conn().await?;
-    let instance = find(&conn, actor, which, Verb::Look).await?;
+    let instance = find_instance(&conn, actor, which, Verb::Look).await?;
     Ok(drains::list_drains(&conn, instance.id).await?)
 }
 
@@ -31,7 +29,7 @@ pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) 
     let invalid = |why: String| ApiError::new(Code::DrainInvalid, why);
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
-    let instance = find(&tx, actor, which, Verb::Operate).await?;
+    let instance = find_instance(&tx, actor, which, Verb::Operate).await?;
     let target = Target::parse(&new.url).map_err(|error| {
         invalid(format!("the sink cannot be used: {error:#}"))
             .with_hint("as in https://logs.example/in, syslog://logs.example:601 or syslog+tls://logs.example:6514")
@@ -65,14 +63,9 @@ pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) 
 pub async fn remove(state: &State, actor: &Actor, which: Which<'_>, id: Uuid) -> Result<(), ApiError> {
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
-    let instance = find(&tx, actor, which, Verb::Operate).await?;
+    let instance = find_instance(&tx, actor, which, Verb::Operate).await?;
     let gone = drains::delete_drain(&tx, instance.id, id).await?;
     let target = gone.ok_or_else(|| ApiError::new(Code::DrainNotFound, "the instance has no such drain"))?;
     tell(&tx, actor, (which.0, Some(which.1)), "drain.removed", &format!("the log no longer goes to {target}")).await?;
     Ok(tx.commit().await?)
-}
-
-async fn find(client: &impl Client, actor: &Actor, (name, label): Which<'_>, verb: Verb) -> Result<Instance, ApiError> {
-    let app = find_app(client, actor, name, verb, Reach::Label(label)).await?;
-    instance_of(client, &app, label).await
 }

@@ -6,10 +6,9 @@ use magrathea_core::api::{DeployInfo, Promote, Release, ReleaseDiff, Rollback};
 use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
 use magrathea_core::people::Verb;
 
-use super::access::{Reach, find_app, instance_of};
+use super::access::{Reach, find_app, find_instance, visible_instances};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::instances::{self, Instance};
 use crate::db::releases;
 use crate::engine;
 use crate::state::State;
@@ -23,12 +22,9 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Release>, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
     let mut all = Vec::new();
-    for instance in instances::list_app_instances(&conn, app.id).await? {
-        if label.is_none_or(|label| *label == instance.label) && actor.may(Verb::Look, instance.place()) {
-            all.extend(releases::list_releases(&conn, &instance, None, limit).await?);
-        }
+    for instance in visible_instances(&conn, actor, app, label).await? {
+        all.extend(releases::list_releases(&conn, &instance, None, limit).await?);
     }
     Ok(all)
 }
@@ -39,7 +35,7 @@ pub async fn show(
     (app, label): (&AppName, &LabelName),
     number: ReleaseNumber,
 ) -> Result<Release, ApiError> {
-    let instance = find(state, actor, (app, label), Verb::Look).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, (app, label), Verb::Look).await?;
     let found = releases::list_releases(&state.db.conn().await?, &instance, Some(number), 1).await?;
     found.into_iter().next().ok_or_else(|| {
         ApiError::new(Code::ReleaseNotFound, format!("{app} ({label}) has no release {number}"))
@@ -54,7 +50,7 @@ pub async fn diff(
     place: (&AppName, &LabelName),
     (from, to): (ReleaseNumber, ReleaseNumber),
 ) -> Result<ReleaseDiff, ApiError> {
-    let instance = find(state, actor, place, Verb::Look).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
     engine::diff_releases(state, &instance, (from, to)).await
 }
 
@@ -65,7 +61,7 @@ pub async fn rollback(
     place: (&AppName, &LabelName),
     Rollback { release, wait }: Rollback,
 ) -> Result<DeployInfo, ApiError> {
-    let instance = find(state, actor, place, Verb::Deploy).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Deploy).await?;
     engine::rollback(state, actor, instance, release, wait.unwrap_or(0)).await
 }
 
@@ -81,18 +77,7 @@ pub async fn promote(
         return Err(ApiError::new(Code::BodyInvalid, format!("{to} serves that already"))
             .with_hint("promote it to another label"));
     }
-    let from = find(state, actor, (app, label), Verb::Look).await?;
+    let from = find_instance(&state.db.conn().await?, actor, (app, label), Verb::Look).await?;
     find_app(&state.db.conn().await?, actor, app, Verb::Deploy, Reach::Label(&to)).await?;
     engine::promote(state, actor, from, &to, wait.unwrap_or(0)).await
-}
-
-async fn find(
-    state: &State,
-    actor: &Actor,
-    (app, label): (&AppName, &LabelName),
-    verb: Verb,
-) -> Result<Instance, ApiError> {
-    let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, app, verb, Reach::Label(label)).await?;
-    instance_of(&conn, &app, label).await
 }

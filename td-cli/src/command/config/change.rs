@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use magrathea_core::api::{ChangeConfig, ConfigChanged, DeployInfo};
 
-use crate::command::deploy::{print_running, print_summary};
+use crate::command::deploy::conclude;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::follow::{End, follow};
+use crate::follow::follow;
 use crate::progress::{Progress, Target};
 
 /// Whether what serves is deployed with the new values at once.
@@ -51,16 +51,10 @@ pub async fn follow_all(context: &Context<'_>, deploys: &[DeployInfo]) -> Result
         let mut progress = Progress::new(context.printer, Target::Progress);
         let end = follow(&client, deploy.id, None, &mut progress).await;
         progress.finish();
-        let ended = match end? {
-            End::Finished(deploy) => {
-                print_summary(context.printer, &deploy, &progress, None);
-                Exit::of_deploy(&deploy)
-            }
-            End::TimedOut | End::Detached => {
-                print_running(context.printer, deploy.id, "detached");
-                return Ok(Exit::Running);
-            }
-        };
+        let ended = conclude(context, deploy.id, end?, &progress);
+        if ended == Exit::Running {
+            return Ok(ended);
+        }
         if exit == Exit::Done {
             exit = ended;
         }

@@ -30,14 +30,19 @@ pub async fn follow_to_end(context: &Context<'_>, id: Uuid, target: Target) -> R
         follow(&client, id, None, &mut progress).await
     };
     progress.finish();
-    match end? {
+    Ok(conclude(context, id, end?, &progress))
+}
+
+/// Tells how following a deploy ended.
+pub fn conclude(context: &Context<'_>, id: Uuid, end: End, progress: &Progress<'_>) -> Exit {
+    match end {
         End::Finished(deploy) => {
-            print_summary(context.printer, &deploy, &progress, None);
-            Ok(Exit::of_deploy(&deploy))
+            print_summary(context.printer, &deploy, progress, None);
+            Exit::of_deploy(&deploy)
         }
         End::TimedOut | End::Detached => {
             print_running(context.printer, id, "detached");
-            Ok(Exit::Running)
+            Exit::Running
         }
     }
 }

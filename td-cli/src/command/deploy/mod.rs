@@ -7,7 +7,7 @@ mod log;
 mod result;
 
 pub use list::{describe_status, print};
-pub use log::follow_to_end;
+pub use log::{conclude, follow_to_end};
 pub use result::{print_running, print_summary};
 
 use magrathea_core::api::DeployInfo;

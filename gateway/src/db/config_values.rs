@@ -94,11 +94,14 @@ pub async fn load_former_values(
     rows.iter().map(|row| Ok(open(seal, app, row)?.1)).collect()
 }
 
-/// Forgets values that are neither set now nor were in force when a release was made that can still be brought back.
+/// Forgets values that are neither set now nor were in force when a release was made that can still be brought back. Not
+/// while the app is being deployed: the release that will be recorded may hold what has been replaced since.
 pub async fn forget_former(client: &impl Client) -> Result<u64, DbError> {
     let sql = "UPDATE config_changes c SET sealed = NULL WHERE sealed IS NOT NULL
                AND EXISTS (SELECT FROM config_changes next WHERE next.app = c.app AND next.key = c.key
                            AND next.label IS NOT DISTINCT FROM c.label AND next.version > c.version)
+               AND NOT EXISTS (SELECT FROM deploys d JOIN instances i ON i.id = d.instance
+                   WHERE i.app = c.app AND d.status = 'running')
                AND NOT EXISTS (SELECT FROM releases r JOIN instances i ON i.id = r.instance
                    WHERE i.app = c.app AND i.destroyed IS NULL AND r.state IN ('made', 'served')
                    AND r.config_version >= c.version

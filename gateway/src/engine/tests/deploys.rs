@@ -5,7 +5,7 @@ use magrathea_core::names::{DeployId, ReleaseNumber};
 
 use super::world::{Hang, World, app};
 use crate::api::error::{ApiError, Code};
-use crate::db::{apps, instances};
+use crate::db::{apps, config_values, instances};
 use crate::engine;
 use crate::services::config::{ValueName, set_value};
 
@@ -299,6 +299,28 @@ async fn a_value_waits_for_the_next_deploy_whatever_is_laid_again_before() {
     world.held().given.clear();
     assert_eq!(world.deploy(&manifest).await.failure, None);
     assert_eq!(given(&world), ["two"]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_replaced_during_a_deploy_is_kept_for_its_release() {
+    let world = World::new().await;
+    world.deploy(APP).await;
+    store(&world, "KEY", "one").await;
+    world.quiet().await;
+    world.held().hang = Some(("Build".to_owned(), Hang::Pause));
+    let deploy = world.submit(&format!("{APP}secrets: [KEY]\n"), SourceInfo::default()).await.unwrap();
+    world.reached.notified().await;
+    store(&world, "KEY", "two").await;
+    let forgotten = async || config_values::forget_former(&world.state().db.conn().await.unwrap()).await.unwrap();
+    assert_eq!(forgotten().await, 0);
+    world.held().hang = None;
+    assert_eq!(world.finished(DeployId(deploy.id)).await.failure, None);
+    assert_eq!(forgotten().await, 0);
+    let given: Vec<_> = world.held().given.values().filter_map(|values| values.get("KEY").cloned()).collect();
+    assert_eq!(given, ["one"]);
+    // A plain deploy takes the new value; the old one stays for the way back.
+    world.deploy(&format!("{APP}secrets: [KEY]\n")).await;
+    assert_eq!(forgotten().await, 0);
 }
 
 fn calls(world: &World) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use magrathea_core::wire::{ActionErrorKind, AwaitHealthy, Healthy, Replica, Watch, Watched};
+use magrathea_core::wire::{ActionError, ActionErrorKind, AwaitHealthy, Healthy, Replica, Watch, Watched};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -47,8 +47,8 @@ pub async fn await_healthy(engine: &Engine, events: &Events, wanted: &AwaitHealt
             running = engine.running(&wanted.service).await?;
             healthy.retain(|container, _| running.iter().any(|r| r.container == *container));
             (look, next_look) = (false, Instant::now() + LOOK_PAUSE);
-            if let Some(reason) = hopeless(engine, wanted).await? {
-                return Err(unhealthy(engine, wanted, reason).await);
+            if let Some(error) = hopeless(engine, wanted).await? {
+                return Err(error);
             }
         }
         let pending: Vec<_> = running.iter().filter(|r| !healthy.contains_key(&r.container)).collect();
@@ -146,7 +146,7 @@ fn target(replica: &Running, port: u16) -> Option<(String, SocketAddr)> {
 }
 
 /// Why waiting longer is of no use.
-async fn hopeless(engine: &Engine, wanted: &AwaitHealthy) -> Outcome<Option<String>> {
+async fn hopeless(engine: &Engine, wanted: &AwaitHealthy) -> Outcome<Option<ActionError>> {
     let failed = engine.failed_tasks(&wanted.service).await?;
     let Some(newest) = failed.first() else { return Ok(None) };
     let mut per_slot: BTreeMap<i64, usize> = BTreeMap::new();
@@ -156,12 +156,21 @@ async fn hopeless(engine: &Engine, wanted: &AwaitHealthy) -> Outcome<Option<Stri
     let most = per_slot.values().max().copied().unwrap_or_default();
     let rejected = failed.iter().all(|task| task.rejected) && failed.len() >= usize::from(wanted.replicas.max(1));
     if rejected {
-        return Ok(Some(format!("the engine cannot start a replica: {}", newest.error)));
+        // Nothing of it ran, so there is no log to show.
+        let reason = format!("the engine cannot start a replica: {}", newest.error);
+        let mut error = fail(ActionErrorKind::Unhealthy, reason);
+        if newest.error.contains("No such image") {
+            error.hint = Some("the image was removed from the node; `td app deploy` builds one again".into());
+        }
+        return Ok(Some(error));
     }
-    Ok((most >= MOST_FAILURES).then(|| format!("a replica ended {most} times: {}", newest.error)))
+    if most < MOST_FAILURES {
+        return Ok(None);
+    }
+    Ok(Some(unhealthy(engine, wanted, format!("a replica ended {most} times: {}", newest.error)).await))
 }
 
-async fn unhealthy(engine: &Engine, wanted: &AwaitHealthy, reason: String) -> magrathea_core::wire::ActionError {
+async fn unhealthy(engine: &Engine, wanted: &AwaitHealthy, reason: String) -> ActionError {
     let mut error = fail(ActionErrorKind::Unhealthy, reason);
     // The newest may have been made a moment ago and have said nothing yet.
     for container in engine.recent_containers(&wanted.service).await.unwrap_or_default() {

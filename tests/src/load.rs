@@ -24,12 +24,17 @@ pub struct Load {
 impl Load {
     /// Starts `rate` requests a second on keep-alive connections, for at most `limit`.
     pub fn start(client: reqwest::Client, url: String, rate: u32, limit: Duration) -> Load {
+        Load::cycle(client, vec![url], rate, limit)
+    }
+
+    /// The same, asking for one after the other of these.
+    pub fn cycle(client: reqwest::Client, urls: Vec<String>, rate: u32, limit: Duration) -> Load {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, stopped) = (answers.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(send(client, url, rate, limit, seen, stopped));
+            runtime.block_on(send(client, urls, rate, limit, seen, stopped));
         });
         Load { answers, stop, thread }
     }
@@ -51,7 +56,7 @@ impl Load {
 
 async fn send(
     client: reqwest::Client,
-    url: String,
+    urls: Vec<String>,
     rate: u32,
     limit: Duration,
     seen: Arc<Mutex<Vec<Answer>>>,
@@ -60,9 +65,10 @@ async fn send(
     let end = Instant::now() + limit;
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut requests = tokio::task::JoinSet::new();
+    let mut urls = urls.into_iter().cycle();
     while Instant::now() < end && !stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let (client, url, seen) = (client.clone(), url.clone(), seen.clone());
+        let (client, url, seen) = (client.clone(), urls.next().unwrap(), seen.clone());
         requests.spawn(async move {
             let started = Instant::now();
             let outcome = fetch(&client, &url).await;

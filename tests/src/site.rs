@@ -1,6 +1,8 @@
 //! An app made for one test: a folder of files, deployed by td, destroyed when the test ends.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::{Ended, Lab};
 
@@ -41,6 +43,60 @@ impl Site {
     /// `td app deploy --dirty`.
     pub fn deploy(&self) -> Ended {
         self.td(&["app", "deploy", "--dirty"])
+    }
+
+    /// Deploys, does something when a phase begins, and waits until td ends. On stdout are the deploy's events.
+    pub fn deploy_and(&self, phase: &str, act: impl FnOnce()) -> Ended {
+        let mut td = self.lab.td_command(self.path(), &["app", "deploy", "--dirty", "--events", "--app", &self.name]);
+        let mut td = td.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut errors = td.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            errors.read_to_string(&mut text).unwrap();
+            text
+        });
+        let begins = [format!("\"phase\":\"{phase}\""), "\"event\":\"phase_started\"".to_owned()];
+        let mut act = Some(act);
+        let mut stdout = String::new();
+        for line in BufReader::new(td.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            if begins.iter().all(|part| line.replace(": ", ":").contains(part))
+                && let Some(act) = act.take()
+            {
+                act();
+            }
+            stdout.push_str(&line);
+            stdout.push('\n');
+        }
+        let code = td.wait().unwrap().code().unwrap_or(-1);
+        let ended = Ended { code, stdout, stderr: errors.join().unwrap() };
+        assert!(act.is_none(), "the deploy did not reach {phase}: {ended:?}");
+        ended
+    }
+
+    /// The newest deploy's record.
+    pub fn newest_deploy(&self) -> serde_json::Value {
+        let list = self.td(&["deploy", "list", "--json"]);
+        let list = if list.code == 0 { list.json() } else { serde_json::Value::Null };
+        let all = list.as_array().or_else(|| list["deploys"].as_array());
+        all.and_then(|all| all.first().cloned()).unwrap_or_default()
+    }
+
+    /// Waits until the newest deploy has ended, and gives its record.
+    #[track_caller]
+    pub fn decided(&self) -> serde_json::Value {
+        let mut last = serde_json::Value::Null;
+        crate::until(std::time::Duration::from_secs(90), "the deploy is decided", || {
+            last = self.newest_deploy();
+            matches!(last["status"].as_str(), Some("succeeded" | "failed" | "cancelled"))
+        });
+        last
+    }
+
+    /// The app's services in the engine that run its releases.
+    pub fn release_services(&self) -> Vec<String> {
+        let slug = self.slug();
+        let all = ["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"];
+        self.lab.docker(&all).lines().filter(|name| name.contains(&slug)).map(str::to_owned).collect()
     }
 
     /// Whether the app's only instance serves, by the gateway's own word.

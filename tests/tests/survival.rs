@@ -1,7 +1,5 @@
 //! Gateway and agent killed without warning at every phase of a deploy; the whole installation stopped and started.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::time::Duration;
 
 use magrathea_tests::load::{Load, failures};
@@ -25,32 +23,6 @@ const PHASES: &[&str] = &[
     "record",
 ];
 
-/// Starts a deploy, kills the process when the phase begins, and lets td end as it will.
-fn deploy_and_kill(site: &Site, process: &str, phase: &str) -> bool {
-    let mut td = site
-        .lab
-        .td_command(site.path(), &["app", "deploy", "--dirty", "--events", "--app", &site.name])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let wanted = [format!("\"phase\":\"{phase}\""), "\"event\":\"phase_started\"".to_owned()];
-    let mut killed = false;
-    for line in BufReader::new(td.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        if !killed && wanted.iter().all(|part| line.replace(": ", ":").contains(part)) {
-            site.lab.kill(process);
-            killed = true;
-            break;
-        }
-    }
-    if killed {
-        site.lab.local("up").ok();
-    }
-    let _ = td.kill();
-    let _ = td.wait();
-    killed
-}
-
 async fn killed_at_every_phase(process: &str) {
     let lab = Lab::get();
     let site = Site::new(&lab, if process.ends_with("agent") { "hydra" } else { "lazarus" });
@@ -64,32 +36,18 @@ async fn killed_at_every_phase(process: &str) {
     for (n, phase) in PHASES.iter().enumerate() {
         let next = n + 1;
         site.file("index.php", page(next));
-        assert!(deploy_and_kill(&site, process, phase), "the deploy reached {phase}");
-        let mut last = serde_json::Value::Null;
-        until(Duration::from_secs(90), "the deploy is decided", || {
-            let list = site.td(&["deploy", "list", "--json"]);
-            if list.code != 0 {
-                return false;
-            }
-            let list = list.json();
-            last = list
-                .as_array()
-                .or_else(|| list["deploys"].as_array())
-                .and_then(|all| all.first().cloned())
-                .unwrap_or_default();
-            matches!(last["status"].as_str(), Some("succeeded" | "failed" | "cancelled"))
+        let ended = site.deploy_and(phase, || {
+            lab.kill(process);
+            lab.local("up").ok();
         });
+        let last = site.decided();
         let (_, body) = site.get("/").await;
         let expected = if last["status"] == "succeeded" { next } else { served };
         assert_eq!(body, format!("version {expected}"), "{process} killed at {phase}: {last}");
         served = expected;
+        assert_eq!(ended.code == 0, last["status"] == "succeeded", "td tells the verdict: {ended:?}");
         println!("| {process} | {phase} | {} | {body} |", last["status"].as_str().unwrap_or("?"));
-        let slug = site.slug();
-        until(Duration::from_secs(60), "nothing is left behind", || {
-            let services =
-                lab.docker(&["service", "ls", "--format", "{{.Name}}", "--filter", "label=magrathea.key=app/web"]);
-            services.lines().filter(|name| name.contains(&slug)).count() == 1
-        });
+        until(Duration::from_secs(60), "nothing is left behind", || site.release_services().len() == 1);
         let timeline = site.td(&["timeline", "--json"]).ok().stdout;
         assert!(timeline.contains("deploy."), "{timeline}");
     }

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use magrathea_core::plan::NodeFolder;
 
 use super::control::{Control, ServerState, Worker};
-use super::render::{ACTIVE, HOSTS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map};
+use super::render::{
+    ACTIVE, HOSTS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map, servers,
+};
 use super::route::{Route, Slot};
 use crate::engine::{Engine, OneOff};
 use crate::fail::{Outcome, refused};
@@ -166,10 +168,7 @@ fn server_commands(held: &[ServerState], routes: &BTreeMap<String, Route>) -> Ve
     for route in routes.values() {
         for slot in Slot::BOTH {
             let backend = slot.backend(&route.slug);
-            let places = route.lanes().map(|lane| lane.places.len()).max().unwrap_or_default().max(1);
-            for place in 0..places {
-                let name = format!("r{}", place + 1);
-                let wanted = route.lane(slot).and_then(|lane| lane.places.get(place)?.as_ref());
+            for (name, wanted) in servers(route, slot) {
                 let state = held.get(&(backend.as_str(), name.as_str()));
                 let out = state.is_none_or(|state| state.out);
                 match wanted {

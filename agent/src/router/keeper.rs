@@ -13,7 +13,7 @@ use super::Request;
 use super::apply::Applier;
 use super::control::{Control, Worker};
 use super::files::RouteFiles;
-use super::render::{ACTIVE, listenable, map_path, render};
+use super::render::{ACTIVE, is_own, listenable, map_path, render};
 use super::route::{Lane, Route, Server, Slot};
 use crate::engine::{Engine, Running};
 use crate::fail::{Outcome, fail, internal, node};
@@ -65,7 +65,7 @@ impl Keeper {
                 Request::Ensure(spec, secrets, reply) => drop(reply.send(self.ensure(&spec, &secrets).await)),
                 Request::Remove(slug, reply) => drop(reply.send(self.remove(&slug).await)),
                 Request::Read(slug, reply) => drop(reply.send(self.read(&slug).await)),
-                Request::RetiredLane(slug, release, reply) => drop(reply.send(self.retired_lane(&slug, release))),
+                Request::Retire(slug, release, reply) => drop(reply.send(self.retire(&slug, release).await)),
                 Request::Forget(service, reply) => drop(reply.send(self.forget(&service).await)),
                 Request::Joined { service, container, address } => {
                     self.follow(|lane| {
@@ -147,7 +147,7 @@ impl Keeper {
 
         // First the release in its lane, with what serves untouched; then the one step that switches.
         let prepared = route.clone();
-        route.active = Some(slot);
+        route.activate(slot);
         route.hosts.clone_from(&spec.hosts);
         route.wildcards.clone_from(&spec.wildcards);
         route.certificates = files.certificates.keys().cloned().collect();
@@ -202,33 +202,32 @@ impl Keeper {
         };
         let states = self.control.read_servers(Worker::Current, backend).await?;
         let lanes = || self.routes.get(slug).into_iter().flat_map(Route::lanes).flat_map(Lane::servers);
-        let replicas =
-            states.into_iter().filter(|state| !state.out && state.name.starts_with('r')).filter_map(|state| {
-                let address = state.address?;
-                let container = lanes().find(|server| server.address == address).map(|server| server.container.clone());
-                let word = match state.operation {
-                    2 => "up",
-                    1 => "starting",
-                    _ => "down",
-                };
-                Some(Replica {
-                    container: container.unwrap_or_default(),
-                    address: address.to_string(),
-                    state: word.into(),
-                })
-            });
+        let replicas = states.into_iter().filter(|state| !state.out && is_own(&state.name)).filter_map(|state| {
+            let address = state.address?;
+            let container = lanes().find(|server| server.address == address).map(|server| server.container.clone());
+            let word = match state.operation {
+                2 => "up",
+                1 => "starting",
+                _ => "down",
+            };
+            Some(Replica { container: container.unwrap_or_default(), address: address.to_string(), state: word.into() })
+        });
         Ok(Serving { release: release.parse().ok().map(ReleaseNumber), replicas: replicas.collect() })
     }
 
-    fn retired_lane(&self, slug: &str, release: ReleaseNumber) -> Outcome<Option<String>> {
-        let Some(route) = self.routes.get(slug) else { return Ok(None) };
+    /// The backend of a release that is to drain; it no longer stands by.
+    async fn retire(&mut self, slug: &str, release: ReleaseNumber) -> Outcome<Option<String>> {
+        let Some(route) = self.routes.get_mut(slug) else { return Ok(None) };
         let slot = Slot::BOTH.into_iter().find(|slot| route.lane(*slot).is_some_and(|lane| lane.release == release));
-        match slot {
-            Some(slot) if route.active == Some(slot) => {
-                Err(internal(format!("{release} is what serves; it cannot be drained")))
-            }
-            slot => Ok(slot.map(|slot| slot.backend(slug))),
+        if slot.is_some() && route.active == slot {
+            return Err(internal(format!("{release} is what serves; it cannot be drained")));
         }
+        if slot.is_some() && route.standby == slot {
+            route.standby = None;
+            self.apply().await?;
+            self.persist(slug)?;
+        }
+        Ok(slot.map(|slot| slot.backend(slug)))
     }
 
     async fn forget(&mut self, service: &str) -> Outcome<bool> {
@@ -240,6 +239,7 @@ impl Keeper {
             return Err(internal(format!("{service} is what serves; its route must go first")));
         }
         *route.lane_mut(slot) = None;
+        route.standby.take_if(|standby| *standby == slot);
         self.apply().await?;
         self.persist(&slug)?;
         Ok(true)

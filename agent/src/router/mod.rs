@@ -39,7 +39,7 @@ enum Request {
     Remove(String, Reply<bool>),
     Read(String, Reply<Serving>),
     /// The backend that holds a release that no longer serves.
-    RetiredLane(String, ReleaseNumber, Reply<Option<String>>),
+    Retire(String, ReleaseNumber, Reply<Option<String>>),
     /// A service goes: its lane is emptied.
     Forget(String, Reply<bool>),
     /// A replica answers at this address.
@@ -103,7 +103,7 @@ impl Router {
 
     /// Waits until a release that no longer serves has no request in flight.
     pub async fn drain(&self, slug: &str, release: ReleaseNumber, timeout: Duration) -> Outcome<Drained> {
-        match self.ask(|reply| Request::RetiredLane(slug.to_owned(), release, reply)).await? {
+        match self.ask(|reply| Request::Retire(slug.to_owned(), release, reply)).await? {
             Some(backend) => drain::wait_idle(&self.control, &backend, timeout).await,
             None => Ok(Drained { cut: 0 }),
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use magrathea_core::plan::hash_text;
 
-use super::route::{Lane, Route, Slot};
+use super::route::{Lane, Route, Server, Slot};
 
 /// Where the router sees its folder; the maps are named by these paths on its runtime sockets.
 pub const ROUTER_FOLDER: &str = "/etc/magrathea/router";
@@ -46,14 +46,14 @@ pub fn render(config: &str, routes: &BTreeMap<String, Route>) -> Texts {
             let head = format!("\nbackend {}\n{}\n", slot.backend(&route.slug), indented(&like.text));
             text.push_str(&head);
             shape.push_str(&head);
-            for place in 0..places(route) {
-                let server = route.lane(slot).and_then(|lane| lane.places.get(place)?.as_ref());
-                let options = like.options.trim();
+            for (name, server) in servers(route, slot) {
+                let backup = if name.starts_with(STANDBY) { " backup" } else { "" };
+                let options = format!("{}{backup}", like.options.trim());
                 let _ = match server {
-                    Some(server) => writeln!(text, "    server r{} {} {options}", place + 1, server.address),
-                    None => writeln!(text, "    server r{} {NOWHERE} {options} disabled", place + 1),
+                    Some(server) => writeln!(text, "    server {name} {} {options}", server.address),
+                    None => writeln!(text, "    server {name} {NOWHERE} {options} disabled"),
                 };
-                let _ = writeln!(shape, "    server r{} {options}", place + 1);
+                let _ = writeln!(shape, "    server {name} {options}");
             }
         }
         let _ = writeln!(shape, "# {}", route.files_hash);
@@ -61,7 +61,25 @@ pub fn render(config: &str, routes: &BTreeMap<String, Route>) -> Texts {
     Texts { config: text, shape: hash_text(&shape), maps: maps(routes) }
 }
 
-/// How many servers each of a route's backends has.
+/// What the name of a server begins with, by what it is: a replica of the slot's own release, or one that stands by.
+const OWN: char = 'r';
+const STANDBY: char = 's';
+
+/// Whether a server is one of the slot's own release.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with(OWN)
+}
+
+/// The servers of a slot's backend by name, with the replicas in their places.
+pub fn servers(route: &Route, slot: Slot) -> impl Iterator<Item = (String, Option<&Server>)> {
+    let lanes = [(OWN, route.lane(slot)), (STANDBY, route.standby_of(slot))];
+    lanes.into_iter().flat_map(|(start, lane)| {
+        (0..places(route))
+            .map(move |place| (format!("{start}{}", place + 1), lane.and_then(|lane| lane.places.get(place)?.as_ref())))
+    })
+}
+
+/// How many servers of each kind a route's backends have.
 fn places(route: &Route) -> usize {
     route.lanes().map(|lane: &Lane| lane.places.len()).max().unwrap_or_default().max(1)
 }
@@ -109,7 +127,6 @@ pub fn map_commands(name: &str, held: &BTreeMap<String, String>, wanted: &BTreeM
 mod tests {
     use magrathea_core::names::ReleaseNumber;
 
-    use super::super::route::Server;
     use super::*;
 
     fn lane(release: u32, places: usize) -> Lane {
@@ -149,6 +166,27 @@ mod tests {
         assert_eq!((&first.shape, &both.shape), (&both.shape, &second.shape));
         let more = render("global\n", &routes(Some(lane(1, 2)), None, Slot::A));
         assert_ne!(first.shape, more.shape, "another server does");
+    }
+
+    #[test]
+    fn what_served_before_stands_by_without_a_reload() {
+        let mut routes = routes(Some(lane(1, 1)), Some(lane(2, 1)), Slot::A);
+        let before = render("global\n", &routes);
+        let route = routes.get_mut("i0").unwrap();
+        route.activate(Slot::B);
+        let by_name = |route: &Route| {
+            let held = servers(route, Slot::B).map(|(name, server)| (name, server.map(|s| s.address.to_string())));
+            held.collect::<Vec<_>>()
+        };
+        let address = || Some("172.18.0.3:8080".to_owned());
+        assert_eq!(by_name(route), [("r1".to_owned(), address()), ("s1".to_owned(), address())]);
+        assert!(servers(route, Slot::A).all(|(name, server)| is_own(&name) == server.is_some()));
+        route.activate(Slot::B);
+        assert_eq!(route.standby, Some(Slot::A), "to be told twice changes nothing");
+        assert_eq!(render("global\n", &routes).shape, before.shape);
+        let route = routes.get_mut("i0").unwrap();
+        route.standby = None;
+        assert_eq!(by_name(route), [("r1".to_owned(), address()), ("s1".to_owned(), None)]);
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub struct Route {
     pub files_hash: String,
     /// The slot that serves; none while the first release is being put in place.
     pub active: Option<Slot>,
+    /// The slot that served before and has not begun to drain: its replicas answer when none of those that serve can.
+    #[serde(default)]
+    pub standby: Option<Slot>,
     pub a: Option<Lane>,
     pub b: Option<Lane>,
 }
@@ -132,6 +135,7 @@ impl Route {
             certificates: BTreeSet::new(),
             files_hash: String::new(),
             active: None,
+            standby: None,
             a: None,
             b: None,
         }
@@ -167,6 +171,19 @@ impl Route {
     /// The slot that a new release goes into.
     pub fn free_slot(&self) -> Slot {
         self.active.map_or(Slot::A, Slot::other)
+    }
+
+    /// Lets a slot serve; what served until now stands by.
+    pub fn activate(&mut self, slot: Slot) {
+        if self.active != Some(slot) {
+            self.standby = self.active.replace(slot);
+        }
+    }
+
+    /// The lane whose replicas answer for a slot's when none of these can.
+    pub fn standby_of(&self, slot: Slot) -> Option<&Lane> {
+        let stands_by = self.active == Some(slot) && self.standby == Some(slot.other());
+        stands_by.then(|| self.lane(slot.other())).flatten()
     }
 
     /// The value of the map that decides: backend and release.

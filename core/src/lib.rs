@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod names;
 pub mod people;
 pub mod plan;
+pub mod previews;
 pub mod remote;
 pub mod schema;
 pub mod units;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::names::{AppId, LabelName, OrganisationId};
+use crate::names::{AppId, LabelName, NameError, OrganisationId};
+use crate::previews::LabelPattern;
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +121,15 @@ pub enum Scope {
     Organisation(OrganisationId),
     App(AppId),
     Label(AppId, LabelName),
+    /// All labels of a pattern, as in `preview/*`.
+    Labels(AppId, LabelPattern),
+}
+
+impl Scope {
+    /// An app's label, or all labels of a pattern.
+    pub fn of_labels(app: AppId, text: &str) -> Result<Self, NameError> {
+        if text.ends_with('*') { Ok(Scope::Labels(app, text.parse()?)) } else { Ok(Scope::Label(app, text.parse()?)) }
+    }
 }
 
 /// A role somewhere.
@@ -144,6 +154,12 @@ pub enum Place<'a> {
         app: AppId,
         label: &'a LabelName,
     },
+    /// All labels of a pattern.
+    Labels {
+        organisation: OrganisationId,
+        app: AppId,
+        pattern: &'a LabelPattern,
+    },
     /// At least one label of an app.
     SomeLabel {
         organisation: OrganisationId,
@@ -160,13 +176,20 @@ impl Grant {
                 Place::Organisation(organisation)
                 | Place::App { organisation, .. }
                 | Place::Label { organisation, .. }
+                | Place::Labels { organisation, .. }
                 | Place::SomeLabel { organisation, .. },
             ) => *own == organisation,
-            (Scope::App(own), Place::App { app, .. } | Place::Label { app, .. } | Place::SomeLabel { app, .. }) => {
-                *own == app
-            }
+            (
+                Scope::App(own),
+                Place::App { app, .. }
+                | Place::Label { app, .. }
+                | Place::Labels { app, .. }
+                | Place::SomeLabel { app, .. },
+            ) => *own == app,
             (Scope::Label(own, of), Place::Label { app, label, .. }) => *own == app && of == label,
-            (Scope::Label(own, _), Place::SomeLabel { app, .. }) => *own == app,
+            (Scope::Labels(own, of), Place::Label { app, label, .. }) => *own == app && of.covers(label),
+            (Scope::Labels(own, of), Place::Labels { app, pattern, .. }) => *own == app && of == pattern,
+            (Scope::Label(own, _) | Scope::Labels(own, _), Place::SomeLabel { app, .. }) => *own == app,
             _ => false,
         }
     }
@@ -212,7 +235,7 @@ mod tests {
     }
 
     fn label(n: u8) -> LabelName {
-        if n == 0 { "staging".parse().unwrap() } else { "production".parse().unwrap() }
+        ["staging", "production", "preview-x"][usize::from(n)].parse().unwrap()
     }
 
     /// App n belongs to organisation n / 2.
@@ -228,12 +251,13 @@ mod tests {
     }
 
     fn grants() -> impl Strategy<Value = Vec<Grant>> {
-        let grant = (0..5_usize, 0..4_u8, 0..4_u128, 0..2_u8).prop_map(|(role, kind, n, l)| Grant {
+        let grant = (0..5_usize, 0..5_u8, 0..4_u128, 0..3_u8).prop_map(|(role, kind, n, l)| Grant {
             role: Role::ALL[role],
             scope: match kind {
                 0 => Scope::Platform,
                 1 => Scope::Organisation(organisation(n / 2)),
                 2 => Scope::App(app(n)),
+                3 => Scope::Labels(app(n), "preview/*".parse().unwrap()),
                 _ => Scope::Label(app(n), label(l)),
             },
         });
@@ -271,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_on_a_pattern_is_one_on_all_of_its_labels() {
+        let pattern = |text: &str| text.parse::<LabelPattern>().unwrap();
+        let grant = Grant { role: Role::Developer, scope: Scope::Labels(app(2), pattern("preview/*")) };
+        let access = Access { grants: vec![grant], limits: None };
+        let organisation = organisation(1);
+        assert!(access.may(Verb::Deploy, place(3, 2, &label(2))));
+        assert!(!access.may(Verb::Deploy, place(3, 2, &label(0))));
+        assert!(!access.may(Verb::Deploy, place(3, 3, &label(2))));
+        assert!(!access.may(Verb::Deploy, place(2, 2, &label(0))));
+        for (of, may) in [("preview/*", true), ("hotfix/*", false)] {
+            let here = Place::Labels { organisation, app: app(2), pattern: &pattern(of) };
+            assert_eq!(access.may(Verb::Deploy, here), may, "{of}");
+        }
+    }
+
+    #[test]
     fn a_meeting_of_roles_may_what_both_may() {
         for (one, two) in Role::ALL.into_iter().flat_map(|one| Role::ALL.map(|two| (one, two))) {
             for verb in Verb::ALL {
@@ -282,7 +322,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_laws(grants in grants(), limits in grants(), verb in 0..5_usize, n in 0..4_u128, l in 0..2_u8) {
+        fn the_laws(grants in grants(), limits in grants(), verb in 0..5_usize, n in 0..4_u128, l in 0..3_u8) {
             let verb = Verb::ALL[verb];
             let of = label(l);
             let free = Access { grants: grants.clone(), limits: None };

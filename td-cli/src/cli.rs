@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access, app, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key, login, man,
-    org, person, release, run, team, timeline, token,
+    org, person, preview, release, run, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -74,6 +74,9 @@ pub enum Command {
     /// Releases: what was made, and going back
     #[command(subcommand)]
     Release(release::Command),
+    /// Instances of branches, which live for a time
+    #[command(subcommand)]
+    Preview(preview::Command),
     /// Commands that run detached
     #[command(subcommand)]
     Run(run::Command),

@@ -62,6 +62,22 @@ const ACTS: &[Act] = &[
         allowed: "ok",
     },
     Act {
+        verb: "deploy",
+        title: "let the label's preview live longer",
+        method: "PUT",
+        path: "/v1/apps/APP/instances/LABEL/preview",
+        body: Some("expire"),
+        allowed: "not_preview",
+    },
+    Act {
+        verb: "deploy",
+        title: "destroy the label's preview",
+        method: "DELETE",
+        path: "/v1/apps/APP/instances/LABEL/preview",
+        body: None,
+        allowed: "not_preview",
+    },
+    Act {
         verb: "operate",
         title: "open a shell",
         method: "GET",
@@ -137,6 +153,10 @@ fn ask(lab: &Lab, act: &Act, token: &str, app: &str, label: &str) -> String {
         }
         Some("value") => {
             let body = json(json!({"value": "x", "label": label}));
+            curl.args(["-H", "Content-Type: application/json", "-d", &body]);
+        }
+        Some("expire") => {
+            let body = json(json!({"expire": "1d"}));
             curl.args(["-H", "Content-Type: application/json", "-d", &body]);
         }
         Some("grant") => {

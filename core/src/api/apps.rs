@@ -43,6 +43,36 @@ pub struct InstanceInfo {
     pub state: String,
     /// The deploy under way.
     pub deploy: Option<Uuid>,
+    #[schema(value_type = String)]
+    pub created: jiff::Timestamp,
+    /// Since when its label is missing from the magrathea.yml that was deployed last; it serves on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub absent_since: Option<jiff::Timestamp>,
+    /// When a pattern of labels stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewInfo>,
+}
+
+/// Of an instance that lives for a time only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PreviewInfo {
+    /// As in `preview/*`.
+    pub pattern: String,
+    pub branch: String,
+    /// When it is destroyed, unless it is deployed again before.
+    #[schema(value_type = String)]
+    pub expires: jiff::Timestamp,
+    /// What it has cost so far: the memory that its replicas reserved, times the hours in which they did.
+    pub memory_gib_hours: f64,
+}
+
+/// Lets a preview live longer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendPreview {
+    /// From now on, as in `7d`; up to `365d`.
+    pub expire: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -45,9 +45,17 @@ pub struct Cluster {
     /// How much is kept of each instance's log; a manifest may ask for less.
     #[serde(default)]
     pub logs: crate::plan::LogBounds,
+    /// How many previews an app may have here: instances that a label such as `preview/*` stands for.
+    #[serde(default = "default_previews")]
+    #[schemars(range(max = 1000))]
+    pub previews: u16,
     /// The servers by name.
     #[schemars(extend("propertyNames" = keys::<NodeName>()))]
     pub nodes: BTreeMap<NodeName, Node>,
+}
+
+fn default_previews() -> u16 {
+    20
 }
 
 /// Where the cluster's routers listen.

@@ -9,6 +9,7 @@
 mod cron;
 mod merge;
 mod parse;
+mod patterns;
 mod resolve;
 mod schema;
 mod sections;
@@ -27,6 +28,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, ClusterName, LabelName};
+use crate::previews::LabelPattern;
+use crate::units::Span;
 
 /// The file name looked for in an app's folder.
 pub const FILE_NAME: &str = "magrathea.yml";
@@ -41,6 +44,30 @@ pub struct Manifest {
     pub app: Option<AppName>,
     /// The labels, each complete; a file without labels has the one named [`DEFAULT_LABEL`].
     pub labels: BTreeMap<LabelName, Resolved>,
+    /// The labels that stand for many, as in `preview/*`.
+    pub patterns: BTreeMap<LabelPattern, Pattern>,
+}
+
+/// A label that stands for one per branch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pattern {
+    pub name: LabelPattern,
+    /// The branches that it follows, as in `feature/*`.
+    pub branches: String,
+    /// How long each lives after its last deploy.
+    pub expire: Span,
+    pub(crate) cluster: Option<ClusterName>,
+    pub(crate) sections: Sections,
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+/// That an instance is one of many, and does not stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    pub pattern: LabelPattern,
+    /// The branch that the label's name is made from; what the label follows may be spelled another way.
+    pub branch: String,
+    pub expire: Span,
 }
 
 /// One label's complete configuration.
@@ -54,6 +81,9 @@ pub struct Resolved {
     /// What the file says about protection.
     #[serde(default)]
     pub protected: Option<bool>,
+    /// Set when a pattern stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
     pub sections: Sections,
     /// Where each value that the file sets comes from, by dotted path, as in `app_layer.replicas`.
     pub origins: BTreeMap<String, Origin>,

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::merge::{merge, origins};
+use super::patterns::check_patterns;
 use super::schema::{LabelHead, manifest_json_schema};
 use super::semantics::{Subject, check_labels, check_sections};
-use super::{DEFAULT_LABEL, Manifest, Resolved, Sections};
+use super::{DEFAULT_LABEL, Manifest, Pattern, Resolved, Sections};
 use crate::diagnostics::Diagnostics;
 use crate::names::{AppName, LabelName};
+use crate::previews::{DEFAULT_EXPIRE, LabelPattern};
 use crate::schema::check::{Checker, join};
 use crate::yaml::{self, Kind, Node};
 
@@ -27,38 +29,75 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
     let mut subjects = Vec::new();
     if let Some(Kind::Map(labels)) = root.get("labels").map(|entry| &entry.node.kind) {
         for entry in labels.iter().filter(|entry| matches!(entry.node.kind, Kind::Map(_))) {
-            let Ok(label) = entry.key.parse::<LabelName>() else { continue };
+            let Some(key) = Key::parse(&entry.key) else { continue };
             let head = typed::<LabelHead>(&mut checker, &entry.node).unwrap_or_default();
-            let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch", "protected"]));
+            let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch", "protected", "expire"]));
             if let Some(sections) = typed::<Sections>(&mut checker, &tree) {
                 let path = join("labels", &entry.key);
-                subjects.push(Subject { label, head, sections, tree, mark: entry.key_mark, path });
+                subjects.push(Subject { key, head, sections, tree, mark: entry.key_mark, path });
             }
         }
     }
-    if subjects.is_empty() {
+    if !subjects.iter().any(|subject| matches!(subject.key, Key::Label(_))) {
         let tree = defaults.without_nulls();
         if let (Some(label), Some(sections)) = (default_label(), typed::<Sections>(&mut checker, &tree)) {
             let mark = tree.mark;
-            subjects.push(Subject { label, head: LabelHead::default(), sections, tree, mark, path: String::new() });
+            let (key, head) = (Key::Label(label), LabelHead::default());
+            subjects.push(Subject { key, head, sections, tree, mark, path: String::new() });
         }
     }
     for subject in &subjects {
         check_sections(&mut checker, subject);
     }
     check_labels(&mut checker, &subjects);
+    check_patterns(&mut checker, &subjects);
 
     let findings = checker.finish();
     if findings.has_errors() {
         return Err(findings);
     }
-    let resolved = subjects.into_iter().map(|subject| {
+    let mut manifest = Manifest { app, labels: BTreeMap::new(), patterns: BTreeMap::new() };
+    for subject in subjects {
         let origins = origins(file, &subject.tree);
-        let LabelHead { cluster, branch, protected } = subject.head;
-        let Subject { label, sections, .. } = subject;
-        (label.clone(), Resolved { label, cluster, branch, protected, sections, origins })
-    });
-    Ok((Manifest { app, labels: resolved.collect() }, findings))
+        let LabelHead { cluster, branch, protected, expire } = subject.head;
+        let sections = subject.sections;
+        match subject.key {
+            Key::Label(label) => {
+                let resolved =
+                    Resolved { label: label.clone(), cluster, branch, protected, preview: None, sections, origins };
+                manifest.labels.insert(label, resolved);
+            }
+            Key::Pattern(name) => {
+                let branches = branch.unwrap_or_else(|| name.to_string());
+                let expire = expire.unwrap_or(DEFAULT_EXPIRE);
+                let pattern = Pattern { name: name.clone(), branches, expire, cluster, sections, origins };
+                manifest.patterns.insert(name, pattern);
+            }
+        }
+    }
+    Ok((manifest, findings))
+}
+
+/// What a key of `labels` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Key {
+    Label(LabelName),
+    Pattern(LabelPattern),
+}
+
+impl Key {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().map(Key::Label).or_else(|_| text.parse().map(Key::Pattern)).ok()
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Key::Label(label) => label.fmt(f),
+            Key::Pattern(pattern) => pattern.fmt(f),
+        }
+    }
 }
 
 /// The manifest of a folder that has none: one label, all defaults.
@@ -68,10 +107,12 @@ pub fn default_manifest() -> Manifest {
         cluster: None,
         branch: None,
         protected: None,
+        preview: None,
         sections: Sections::default(),
         origins: BTreeMap::new(),
     };
-    Manifest { app: None, labels: default_label().map(|label| (label.clone(), resolved(label))).into_iter().collect() }
+    let labels = default_label().map(|label| (label.clone(), resolved(label))).into_iter().collect();
+    Manifest { app: None, labels, patterns: BTreeMap::new() }
 }
 
 fn default_label() -> Option<LabelName> {

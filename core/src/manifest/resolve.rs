@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Manifest, Origin, Resolved};
+use super::{DEFAULT_LABEL, Manifest, Origin, Resolved};
 use crate::names::LabelName;
 use crate::remote::is_protected_by_default;
 use crate::schema::check::join;
@@ -12,18 +12,18 @@ use crate::schema::nearest::nearest;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     #[error("there is no label `{label}`; {}", known_labels(.known, .near.as_deref()))]
-    Unknown { label: LabelName, known: Vec<LabelName>, near: Option<String> },
+    Unknown { label: String, known: Vec<String>, near: Option<String> },
     #[error("several labels could be meant; name one of {}", list(.0))]
-    Ambiguous(Vec<LabelName>),
+    Ambiguous(Vec<String>),
     #[error("several labels follow the branch `{branch}`; name one of {}", list(.labels))]
-    SameBranch { branch: String, labels: Vec<LabelName> },
+    SameBranch { branch: String, labels: Vec<String> },
 }
 
-fn list(labels: &[LabelName]) -> String {
+fn list(labels: &[String]) -> String {
     labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn known_labels(labels: &[LabelName], near: Option<&str>) -> String {
+fn known_labels(labels: &[String], near: Option<&str>) -> String {
     match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the file has {}", list(labels)),
@@ -31,26 +31,40 @@ fn known_labels(labels: &[LabelName], near: Option<&str>) -> String {
 }
 
 impl Manifest {
-    /// The label that is meant: the one named, else the one that follows `branch`, else the only one.
-    pub fn label_for(&self, label: Option<&LabelName>, branch: Option<&str>) -> Result<&Resolved, LabelError> {
-        let all = || self.labels.keys().cloned().collect::<Vec<_>>();
+    /// The label that is meant: the one named, else the one that follows `branch`, else the only one, else the default's.
+    pub fn label_for(&self, label: Option<&str>, branch: Option<&str>) -> Result<Resolved, LabelError> {
+        let all = || {
+            let labels = self.labels.keys().map(ToString::to_string);
+            labels.chain(self.patterns.keys().map(ToString::to_string)).collect::<Vec<_>>()
+        };
         if let Some(label) = label {
-            let near = || nearest(label.as_str(), self.labels.keys().map(LabelName::as_str)).map(str::to_owned);
-            let unknown = || LabelError::Unknown { label: label.clone(), known: all(), near: near() };
-            return self.labels.get(label).ok_or_else(unknown);
+            return self.named(label, branch).ok_or_else(|| {
+                let near = nearest(label, self.labels.keys().map(LabelName::as_str)).map(str::to_owned);
+                LabelError::Unknown { label: label.to_owned(), known: all(), near }
+            });
         }
-        let following: Vec<&Resolved> =
-            self.labels.values().filter(|r| branch.is_some() && r.branch.as_deref() == branch).collect();
+        let following = branch.map(|branch| self.following(branch)).unwrap_or_default();
         let mut labels = self.labels.values();
         match (following.as_slice(), labels.next(), labels.next()) {
-            ([one], ..) => Ok(one),
-            ([], Some(only), None) => Ok(only),
-            ([], ..) => Err(LabelError::Ambiguous(all())),
+            ([one], ..) => Ok(one.clone()),
+            ([], Some(only), None) => Ok(only.clone()),
+            ([], ..) => self
+                .labels
+                .values()
+                .find(|resolved| resolved.label.as_str() == DEFAULT_LABEL)
+                .cloned()
+                .ok_or_else(|| LabelError::Ambiguous(all())),
             (several, ..) => Err(LabelError::SameBranch {
                 branch: branch.unwrap_or_default().into(),
-                labels: several.iter().map(|r| r.label.clone()).collect(),
+                labels: several.iter().map(|r| r.label.to_string()).collect(),
             }),
         }
+    }
+
+    /// The labels that name a branch; when there is none, the previews that follow it.
+    fn following(&self, branch: &str) -> Vec<Resolved> {
+        let own: Vec<_> = self.labels.values().filter(|r| r.branch.as_deref() == Some(branch)).cloned().collect();
+        if own.is_empty() { self.previews_of(branch) } else { own }
     }
 }
 
@@ -58,16 +72,17 @@ impl Manifest {
 pub const MAIN_BRANCHES: [&str; 2] = ["main", "master"];
 
 impl Manifest {
-    /// The labels that a push of `branch` deploys: those that name it; the only label follows [`MAIN_BRANCHES`] when it
-    /// names no branch. Other branches belong to nobody.
+    /// The labels that a push of `branch` deploys: those that name it, else the previews that follow it; the only label
+    /// follows [`MAIN_BRANCHES`] when it names no branch. Other branches belong to nobody.
     pub fn labels_of_branch(&self, branch: &str) -> Vec<LabelName> {
         let mut labels = self.labels.values();
         if let (Some(only), None) = (labels.next(), labels.next())
             && only.branch.is_none()
+            && MAIN_BRANCHES.contains(&branch)
         {
-            return MAIN_BRANCHES.contains(&branch).then(|| only.label.clone()).into_iter().collect();
+            return vec![only.label.clone()];
         }
-        self.labels.values().filter(|r| r.branch.as_deref() == Some(branch)).map(|r| r.label.clone()).collect()
+        self.following(branch).into_iter().map(|resolved| resolved.label).collect()
     }
 }
 

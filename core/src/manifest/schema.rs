@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Sections;
-use crate::names::{AppName, ClusterName, LabelName};
-use crate::schema::format::{Branch, keys};
+use crate::names::{AppName, ClusterName};
+use crate::schema::format::{Branch, LabelKey, keys};
 use crate::schema::json_schema;
+use crate::units::Span;
 
 /// The keys beside the sections at the top of the file.
 #[derive(JsonSchema)]
@@ -22,11 +23,13 @@ struct Top {
 pub(super) struct LabelHead {
     /// The cluster that the label lives on; the gateway's only cluster when absent.
     pub cluster: Option<ClusterName>,
-    /// The git branch that is deployed to it.
+    /// The git branch that is deployed to it; for a pattern one such as `feature/*`, its own name when absent.
     #[schemars(with = "Option<Branch>")]
     pub branch: Option<String>,
     /// Whether what destroys asks for the label's name, and prompts are red; by default only the label `production` is.
     pub protected: Option<bool>,
+    /// Only for a pattern, as in `preview/*`: how long each preview lives after its last deploy; 14 days when absent.
+    pub expire: Option<Span>,
 }
 
 /// The JSON Schema of `magrathea.yml`, for editors and for [`super::parse_manifest`] itself.
@@ -43,9 +46,10 @@ pub fn manifest_json_schema() -> Value {
         "labels".into(),
         json!({
             "description": "Named variants of the app: what they say goes over the file's defaults, key by key; \
-                            maps merge, lists and single values replace, `null` resets to the platform's default.",
+                            maps merge, lists and single values replace, `null` resets to the platform's default. A name \
+                            such as `preview/*` stands for one label per branch.",
             "type": ["object", "null"],
-            "propertyNames": keys::<LabelName>(),
+            "propertyNames": keys::<LabelKey>(),
             "additionalProperties": {
                 "description": "A variant of the app, and the cluster that it lives on.",
                 "type": "object", "properties": label, "additionalProperties": false,

@@ -44,6 +44,13 @@ pub struct Sections {
     pub secrets: Vec<String>,
 }
 
+impl Sections {
+    /// The memory that an instance's replicas may use together.
+    pub fn reserved_memory(&self) -> ByteSize {
+        ByteSize(self.app_layer.memory.bytes().saturating_mul(self.app_layer.replicas.into()))
+    }
+}
+
 /// How the release image is made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use super::parse::Key;
 use super::schema::LabelHead;
 use super::{Sections, Stack, WritableKind};
 use crate::diagnostics::Severity;
-use crate::names::LabelName;
 use crate::schema::check::{Checker, join};
 use crate::units::ByteSize;
 use crate::yaml::{Mark, Node};
 
 /// A label's merged tree with its typed value.
 pub(super) struct Subject {
-    pub label: LabelName,
+    pub key: Key,
     pub head: LabelHead,
     pub sections: Sections,
     pub tree: Node,
@@ -196,7 +196,7 @@ fn check_support(sections: &Sections, findings: &mut Vec<Finding>) {
 /// Checks the labels against each other: a host can belong to one instance of a cluster only.
 pub(super) fn check_labels(checker: &mut Checker<'_>, subjects: &[Subject]) {
     let mut owners: BTreeMap<_, &Subject> = BTreeMap::new();
-    for subject in subjects {
+    for subject in subjects.iter().filter(|subject| matches!(subject.key, Key::Label(_))) {
         let cluster = subject.head.cluster.as_ref().map(|cluster| cluster.as_str()).unwrap_or_default();
         let routing = &subject.sections.routing;
         for host in routing.domains.iter().chain(&routing.redirects) {
@@ -204,11 +204,11 @@ pub(super) fn check_labels(checker: &mut Checker<'_>, subjects: &[Subject]) {
                 owners.insert((cluster, host), subject);
                 continue;
             };
-            if owner.label != subject.label {
+            if owner.key != subject.key {
                 let (mark, from_label) = subject.tree.place(&["routing", "domains"]);
                 let mark = if from_label { mark } else { subject.mark };
-                let hint = format!("give `{}` its own: `routing: {{domains: […]}}`", subject.label);
-                let (one, other) = (&owner.label, &subject.label);
+                let hint = format!("give `{}` its own: `routing: {{domains: […]}}`", subject.key);
+                let (one, other) = (&owner.key, &subject.key);
                 let message = format!("the labels `{one}` and `{other}` both serve `{host}` on the same cluster");
                 checker.report(mark, &join(&subject.path, "routing.domains"), message, Some(hint));
             }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::diagnostics::Severity;
+use crate::units::ByteSize;
 
 /// The example of the design, in full.
 const FULL: &str = include_str!("testdata/full.yml");
@@ -41,7 +42,7 @@ fn the_full_example_is_understood() {
     assert_eq!(production.sections.app_layer.replicas, 3);
     assert_eq!(production.sections.app_layer.ini.get("memory_limit").unwrap(), "256M");
     assert_eq!(production.sections.app_layer.health.expect, "200");
-    let staging = manifest.label_for(Some(&"staging".parse().unwrap()), None).unwrap();
+    let staging = manifest.label_for(Some("staging"), None).unwrap();
     assert_eq!(staging.sections.app_layer.replicas, 1);
     assert_eq!(staging.sections.access.allow, ["10.0.0.0/8"]);
     assert_eq!(staging.sections.routing.domains, ["staging.blog.example"]);
@@ -330,11 +331,10 @@ fn warnings_do_not_stop_anything() {
 #[test]
 fn a_label_is_chosen_by_name_branch_or_because_it_is_the_only_one() {
     let manifest = parse("labels: {production: {branch: main}, staging: {branch: develop}, qa: {branch: develop}}");
-    let choose =
-        |label: Option<&str>, branch| match manifest.label_for(label.map(|l| l.parse().unwrap()).as_ref(), branch) {
-            Ok(resolved) => resolved.label.to_string(),
-            Err(e) => e.to_string(),
-        };
+    let choose = |label: Option<&str>, branch| match manifest.label_for(label, branch) {
+        Ok(resolved) => resolved.label.to_string(),
+        Err(e) => e.to_string(),
+    };
     let out = [
         choose(Some("qa"), Some("main")),
         choose(None, Some("main")),
@@ -468,4 +468,70 @@ fn a_branch_deploys_the_labels_that_follow_it() {
         let found = parse(text).labels_of_branch(branch);
         assert_eq!(found.iter().map(LabelName::as_str).collect::<Vec<_>>().join(" "), labels, "{text} {branch}");
     }
+}
+
+const PREVIEWS: &str = r#"
+routing: {domains: ["*.preview.blog.example"]}
+labels:
+  production: {routing: {domains: [blog.example]}, branch: main}
+  "preview/*": {branch: feature/*, expire: 7d, app_layer: {memory: 256MiB}}
+"#;
+
+#[test]
+fn a_pattern_is_a_label_per_branch() {
+    let manifest = parse(PREVIEWS);
+    assert_eq!(manifest.labels.len(), 1);
+    let preview = manifest.label_for(None, Some("feature/Login_Form")).unwrap();
+    assert_eq!(preview.label.as_str(), "preview-login-form");
+    assert_eq!(preview.branch.as_deref(), Some("feature/Login_Form"));
+    assert_eq!(preview.sections.routing.domains, ["login-form.preview.blog.example"]);
+    assert_eq!(preview.sections.app_layer.memory, ByteSize::mib(256));
+    assert!(!preview.is_protected());
+    assert_eq!(preview.preview.as_ref().unwrap().expire.to_string(), "7d");
+    // However it is said, it is the same label; only the branch says how the branch is spelled.
+    for (said, branch, known) in [
+        ("preview/Login_Form", None, Some("feature/Login_Form")),
+        ("preview-login-form", Some("feature/Login_Form"), Some("feature/Login_Form")),
+        ("preview-login-form", Some("main"), None),
+        ("preview-login-form", None, None),
+    ] {
+        let named = manifest.label_for(Some(said), branch).unwrap();
+        assert_eq!((&named.label, named.branch.as_deref()), (&preview.label, known), "{said}");
+    }
+    assert_eq!(manifest.labels_of_branch("feature/Login_Form"), [preview.label]);
+    assert!(manifest.labels_of_branch("login-form").is_empty());
+    for said in ["preview/*", "preview/", "hotfix/x", "preview", "previews-x"] {
+        let error = manifest.label_for(Some(said), None).unwrap_err().to_string();
+        assert!(error.contains("`production`, `preview/*`") || error.contains("did you mean"), "{error}");
+    }
+}
+
+#[test]
+fn a_label_that_names_a_branch_goes_before_a_pattern() {
+    let manifest = parse(r#"labels: {demo: {branch: preview/demo}, "preview/*": {}}"#);
+    let labels = |branch: &str| manifest.labels_of_branch(branch).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(labels("preview/demo"), ["demo"]);
+    assert_eq!(labels("preview/other"), ["preview-other"]);
+    // Patterns are no labels: the only label there is follows the main branch.
+    let manifest = parse(r#"labels: {production: {}, "preview/*": {}}"#);
+    assert_eq!(manifest.labels_of_branch("main").len(), 1);
+    assert_eq!(manifest.labels_of_branch("preview/x").len(), 1);
+    assert!(manifest.labels_of_branch("other").is_empty());
+    let manifest = parse(r#"labels: {"preview/*": {}}"#);
+    assert_eq!(manifest.labels_of_branch("main")[0].as_str(), DEFAULT_LABEL);
+}
+
+#[test]
+fn what_a_pattern_may_not_say() {
+    insta::assert_snapshot!(brief(r#"
+routing: {domains: [blog.example]}
+labels:
+  production: {branch: release/*, expire: 3d}
+  preview-old: {routing: {domains: []}}
+  "preview/*": {branch: main, protected: true, expire: 5s}
+  "preview-x/*": {routing: {domains: ["*.p.example"]}}
+  "hotfix/*": {routing: {domains: ["*.p.example"]}}
+  "a/b/*": {}
+  "*": {}
+"#), @"");
 }

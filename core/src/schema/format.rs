@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::access::AccessEntry;
 use crate::manifest::check_schedule;
 use crate::names::{AppName, ClusterName, LabelName, NodeName};
+use crate::previews::LabelPattern;
 use crate::units::{ByteSize, Span};
 
 /// A text that is not of its format: what is wrong, and how to mend it.
@@ -86,6 +87,25 @@ fn misfit(message: impl Into<String>) -> Misfit {
 
 fn ok(_: &str) -> Result<(), Misfit> {
     Ok(())
+}
+
+fn label_key(text: &str) -> Result<(), Misfit> {
+    match text.contains(['/', '*']) {
+        true => typed::<LabelPattern>(text).map_err(sentence),
+        false => typed::<LabelName>(text).map_err(sentence),
+    }
+}
+
+/// A branch, or all below a folder.
+fn branch(text: &str) -> Result<(), Misfit> {
+    match text.strip_suffix("/*").unwrap_or(text) {
+        "" => Err(misfit("wants the name of a git branch before `/*`")),
+        name if name.contains('*') => Err(Misfit {
+            message: "may hold one `*`, at its end after a `/`".into(),
+            hint: Some("as in `feature/*`".into()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn inside(text: &str) -> Result<(), Misfit> {
@@ -258,5 +278,6 @@ formats! {
     Cookie, "cookie", r"^([A-Za-z0-9_.-]+\*?|\*)$", "a cookie's name, with an optional `*` at the end", ok;
     Address, "access-entry", ANY, "an address, a CIDR block, a range `a-b`, or a list's name", access;
     Schedule, "schedule", ANY, "five fields as in crontab(5)", schedule;
-    Branch, "branch", r"^[^\s~^:?*\[\\\x00-\x1f]+$", "the name of a git branch", ok;
+    Branch, "branch", r"^[^\s~^:?*\[\\\x00-\x1f]+\*?$", "the name of a git branch, or for a pattern as in `feature/*`", branch;
+    LabelKey, "label-key", r"^[a-z]([a-z0-9]|-[a-z0-9])*(/\*)?$", "a label's name, or a pattern as in `preview/*`", label_key;
 }

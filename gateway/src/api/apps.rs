@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{AppInfo, CreateApp, InstanceInfo, TimelineEntry};
+use magrathea_core::api::{AppInfo, CreateApp, ExtendPreview, InstanceInfo, TimelineEntry};
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::engine;
 use crate::services::access::{Reach, find_app, no_instance, sees};
 use crate::services::apps::create_app;
 use crate::services::organisations::find_organisation;
+use crate::services::previews;
 use crate::state::State;
 
 fn info(app: App, instances: Vec<InstanceInfo>) -> AppInfo {
@@ -152,6 +153,34 @@ pub async fn destroy_instance(
     confirm.check([label.as_str()])?;
     engine::destroy_instance(&state, &actor, &app, &label).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Destroys a preview with its data; whoever may deploy it may.
+#[utoipa::path(delete, path = "/v1/apps/{app}/instances/{label}/preview", tag = "apps",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 204), (status = 409, description = "`not_preview` or `locked`")))]
+pub async fn destroy_preview(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((name, label)): Path<(AppName, LabelName)>,
+) -> Result<StatusCode, ApiError> {
+    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Deploy, Reach::Label(&label)).await?;
+    engine::end_preview(&state, &actor, &app, &label, "somebody has done with it").await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets a preview live longer, or shorter.
+#[utoipa::path(put, path = "/v1/apps/{app}/instances/{label}/preview", tag = "apps", request_body = ExtendPreview,
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 409, description = "`not_preview` or `locked`")))]
+pub async fn extend_preview(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((name, label)): Path<(AppName, LabelName)>,
+    Json(body): Json<ExtendPreview>,
+) -> Result<axum::Json<InstanceInfo>, ApiError> {
+    previews::extend(&state, &actor, (&name, &label), &body.expire).await?;
+    show_instance(Shared(state), actor, Path((name, label))).await
 }
 
 /// Which lines of the timeline.

@@ -93,6 +93,7 @@ codes! {
     Locked "locked" CONFLICT "Another deploy of the instance is under way.",
     NotCancellable "not_cancellable" CONFLICT "The deploy is over, or past the cut-over.",
     IdempotencyMismatch "idempotency_mismatch" CONFLICT "The idempotency key was used for something else.",
+    NotPreview "not_preview" CONFLICT "The instance is no preview: it does not expire, and its label's deployers cannot take it away.",
     NotServing "not_serving" CONFLICT "The instance serves no release yet.",
     ServiceMissing "service_missing" CONFLICT "The instance has no such service: no database, no memcached, no writable paths.",
     RunNotFound "run_not_found" NOT_FOUND "There is no run with this id.",

@@ -37,6 +37,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/deploys", get(deploys::list))
         .route("/v1/apps/{app}/instances", get(apps::list_instances))
         .route("/v1/apps/{app}/instances/{label}", get(apps::show_instance))
+        .route("/v1/apps/{app}/instances/{label}/preview", put(apps::extend_preview))
         .route("/v1/apps/{app}/instances/{label}/runs", post(remote::start_run))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}", get(releases::show))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}/diff", get(releases::diff))
@@ -97,6 +98,7 @@ pub fn router(state: Arc<State>) -> Router {
     let slow = Router::new()
         .route("/v1/apps/{app}", delete(apps::destroy))
         .route("/v1/apps/{app}/instances/{label}", delete(apps::destroy_instance))
+        .route("/v1/apps/{app}/instances/{label}/preview", delete(apps::destroy_preview))
         .route("/v1/apps/{app}/deploys", post(deploys::submit))
         .route("/v1/apps/{app}/deploys/all", post(deploys::submit_all))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
@@ -186,7 +188,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     ),
     paths(
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
-        apps::destroy_instance, apps::timeline,
+        apps::destroy_instance, apps::extend_preview, apps::destroy_preview, apps::timeline,
         deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
         releases::list, releases::show, releases::diff, releases::rollback,
         releases::promote,

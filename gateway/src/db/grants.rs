@@ -32,18 +32,27 @@ const SELECT: &str = "SELECT g.id, g.role, g.organisation, g.app, g.label, g.cre
      LEFT JOIN organisations o ON o.id = g.organisation LEFT JOIN apps a ON a.id = g.app
      WHERE (g.app IS NULL OR a.destroyed IS NULL)";
 
+/// Where a role holds, from its columns.
+pub(super) fn scope(
+    (organisation, app): (Option<OrganisationId>, Option<AppId>),
+    label: Option<&str>,
+) -> Result<Scope, DbError> {
+    Ok(match (organisation, app, label) {
+        (Some(organisation), _, _) => Scope::Organisation(organisation),
+        (None, Some(app), None) => Scope::App(app),
+        (None, Some(app), Some(label)) => {
+            Scope::of_labels(app, label).map_err(|e| DbError::value("grants.label", e))?
+        }
+        (None, None, _) => Scope::Platform,
+    })
+}
+
 fn given(row: &Row) -> Result<Given, DbError> {
     let role: String = row.try_get(1)?;
     let role: Role = role.parse().map_err(|e| DbError::value("grants.role", e))?;
     let (organisation, app): (Option<Uuid>, Option<Uuid>) = (row.try_get(2)?, row.try_get(3)?);
     let label: Option<String> = row.try_get(4)?;
-    let name = label.as_ref().map(|l| l.parse().map_err(|e| DbError::value("grants.label", e))).transpose()?;
-    let scope = match (organisation.map(OrganisationId), app.map(AppId), name) {
-        (Some(organisation), _, _) => Scope::Organisation(organisation),
-        (None, Some(app), None) => Scope::App(app),
-        (None, Some(app), Some(label)) => Scope::Label(app, label),
-        (None, None, _) => Scope::Platform,
-    };
+    let scope = scope((organisation.map(OrganisationId), app.map(AppId)), label.as_deref())?;
     let of_app: Option<Uuid> = row.try_get(11)?;
     Ok(Given {
         scope,
@@ -68,7 +77,8 @@ pub async fn insert_grant(client: &impl Client, to: Subject, grant: &Grant) -> R
         Scope::Platform => (None, None, None),
         Scope::Organisation(id) => (Some(id.0), None, None),
         Scope::App(id) => (None, Some(id.0), None),
-        Scope::Label(id, label) => (None, Some(id.0), Some(label.as_str())),
+        Scope::Label(id, label) => (None, Some(id.0), Some(label.to_string())),
+        Scope::Labels(id, pattern) => (None, Some(id.0), Some(pattern.to_string())),
     };
     let row = client
         .query_one(

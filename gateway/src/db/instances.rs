@@ -22,9 +22,11 @@ pub struct Instance {
     /// Its own user and group id on every node.
     pub uid: u32,
     pub created: jiff::Timestamp,
+    /// Since when the newest magrathea.yml that was deployed has not had its label.
+    pub absent_since: Option<jiff::Timestamp>,
 }
 
-const SELECT: &str = "SELECT i.id, i.app, a.name, i.label, i.cluster, i.uid, i.created, a.organisation
+const SELECT: &str = "SELECT i.id, i.app, a.name, i.label, i.cluster, i.uid, i.created, a.organisation, i.absent_since
      FROM instances i JOIN apps a ON a.id = i.app WHERE i.destroyed IS NULL";
 
 fn instance(row: &Row) -> Result<Instance, DbError> {
@@ -38,6 +40,7 @@ fn instance(row: &Row) -> Result<Instance, DbError> {
         uid: row.try_get::<_, i32>(5)?.try_into().map_err(|e| DbError::value("instances.uid", e))?,
         created: row.try_get(6)?,
         organisation: OrganisationId(row.try_get(7)?),
+        absent_since: row.try_get(8)?,
     })
 }
 
@@ -91,6 +94,16 @@ pub async fn list_app_instances(client: &impl Client, app: AppId) -> Result<Vec<
     rows.iter().map(instance).collect()
 }
 
+/// Notes which instances of an app have labels that its magrathea.yml has not; previews are of other branches' files.
+pub async fn mark_absent(client: &impl Client, app: AppId, labels: &[&str]) -> Result<(), DbError> {
+    let sql = "UPDATE instances i SET absent_since =
+                   CASE WHEN i.label = ANY($2) THEN NULL ELSE coalesce(i.absent_since, now()) END
+               WHERE i.app = $1 AND i.destroyed IS NULL AND (i.label = ANY($2)) = (i.absent_since IS NOT NULL)
+                   AND NOT EXISTS (SELECT FROM previews p WHERE p.instance = i.id)";
+    client.execute(sql, &[&app.0, &labels]).await?;
+    Ok(())
+}
+
 /// How many instances each cluster has; clusters without any are absent.
 pub async fn count_instances(client: &impl Client) -> Result<BTreeMap<String, u32>, DbError> {
     let rows =
@@ -101,6 +114,7 @@ pub async fn count_instances(client: &impl Client) -> Result<BTreeMap<String, u3
 /// Marks an instance as destroyed and forgets its secrets. Its id and user id are never used again.
 pub async fn destroy_instance(client: &impl Client, id: InstanceId) -> Result<(), DbError> {
     client.execute("DELETE FROM instance_secrets WHERE instance = $1", &[&id.0]).await?;
+    client.execute("DELETE FROM previews WHERE instance = $1", &[&id.0]).await?;
     client.execute("UPDATE instances SET destroyed = now() WHERE id = $1 AND destroyed IS NULL", &[&id.0]).await?;
     Ok(())
 }

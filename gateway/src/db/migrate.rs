@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2200_runs",
     "2300_logs",
     "2400_config_versions",
+    "2500_previews",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod organisations;
 pub mod people;
 pub mod plans;
+pub mod previews;
 pub mod releases;
 pub mod runs;
 pub mod teams;

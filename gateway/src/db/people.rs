@@ -7,6 +7,7 @@ use magrathea_core::people::{Access, Grant, Role, Scope};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::grants::scope;
 use super::{Client, DbError, Row};
 use crate::actor::{Actor, Credential};
 
@@ -82,13 +83,7 @@ fn resolve(home: OrganisationId, granted: Vec<Granted>) -> Result<Vec<Grant>, Db
     let mut own = Vec::new();
     let mut shared = Vec::new();
     for Granted { role, organisation, app, label, shared: is_shared } in granted {
-        let label = label.map(|l| l.parse().map_err(|e| DbError::value("grants.label", e))).transpose()?;
-        let scope = match (organisation, app.map(AppId), label) {
-            (None, None, _) => Scope::Platform,
-            (Some(organisation), _, _) => Scope::Organisation(OrganisationId(organisation)),
-            (None, Some(app), None) => Scope::App(app),
-            (None, Some(app), Some(label)) => Scope::Label(app, label),
-        };
+        let scope = scope((organisation.map(OrganisationId), app.map(AppId)), label.as_deref())?;
         if is_shared { &mut shared } else { &mut own }.push(Grant { role, scope });
     }
     let at_home: Vec<Role> =

@@ -58,6 +58,8 @@ struct Visible {
     apps: Vec<Uuid>,
     /// `APP/LABEL`.
     labels: Vec<String>,
+    /// `APP/LABEL`s that begin so.
+    patterns: Vec<String>,
 }
 
 impl Visible {
@@ -69,6 +71,7 @@ impl Visible {
                 Scope::Organisation(id) => visible.organisations.push(id.0),
                 Scope::App(id) => visible.apps.push(id.0),
                 Scope::Label(id, label) => visible.labels.push(format!("{id}/{label}")),
+                Scope::Labels(id, pattern) => visible.patterns.push(format!("{id}/{}-", pattern.prefix())),
             }
         }
         visible
@@ -88,8 +91,10 @@ pub async fn list(
         .query(
             "SELECT id, at, actor, action, app, label, cluster, message, address FROM timeline
              WHERE ($1::text IS NULL OR app = $1)
-                 AND ($3 OR organisation = ANY($4) OR app_id = ANY($5) OR app_id || '/' || label = ANY($6))
-                 AND ($7 OR organisation = ANY($8) OR app_id = ANY($9) OR app_id || '/' || label = ANY($10))
+                 AND ($3 OR organisation = ANY($4) OR app_id = ANY($5) OR app_id || '/' || label = ANY($6)
+                     OR EXISTS (SELECT FROM unnest($11::text[]) AS p WHERE starts_with(app_id || '/' || label, p)))
+                 AND ($7 OR organisation = ANY($8) OR app_id = ANY($9) OR app_id || '/' || label = ANY($10)
+                     OR EXISTS (SELECT FROM unnest($12::text[]) AS p WHERE starts_with(app_id || '/' || label, p)))
              ORDER BY id DESC LIMIT $2",
             &[
                 &app.map(AppName::as_str),
@@ -102,6 +107,8 @@ pub async fn list(
                 &limits.organisations,
                 &limits.apps,
                 &limits.labels,
+                &own.patterns,
+                &limits.patterns,
             ],
         )
         .await?;

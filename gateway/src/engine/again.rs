@@ -12,9 +12,12 @@ use magrathea_core::names::{AppId, LabelName, ReleaseNumber};
 use super::choose::receive;
 use super::intake::Packing;
 use super::layout::Site;
+use super::previews::ensure_instance;
 use super::submit::into_api;
 use super::views;
+use crate::actor::Actor;
 use crate::api::error::ApiError;
+use crate::db::apps::App;
 use crate::db::deploys::Deploy;
 use crate::db::instances::Instance;
 use crate::db::{apps, deploys, instances, releases};
@@ -72,12 +75,17 @@ impl Made {
     pub async fn serves<E: std::fmt::Display>(
         self,
         state: &Arc<State>,
+        (actor, app): (&Actor, &App),
         info: &SourceInfo,
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<bool, ApiError> {
         let Made { instance, release } = self;
         let received = receive(state, &instance.app_name, Packing::Plain, body).await?;
-        let (_, cluster) = received.choose(state, info)?;
+        let (resolved, cluster) = received.choose(state, info)?;
+        // A preview may be another branch's, and lives longer for being deployed again.
+        if resolved.preview.is_some() {
+            ensure_instance(state, actor, app, &resolved, &cluster).await?;
+        }
         let source = releases::load_source(&state.db.conn().await?, instance.id, release).await?;
         if source.is_none_or(|source| source != received.source.blob.sha256) || cluster != instance.cluster {
             return Ok(false);

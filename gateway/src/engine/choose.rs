@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_core::api::SourceInfo;
-use magrathea_core::manifest::{self, DEFAULT_LABEL, Manifest, Resolved};
-use magrathea_core::names::{AppName, ClusterName, LabelName};
+use magrathea_core::manifest::{self, LabelError, Manifest, Resolved};
+use magrathea_core::names::{AppName, ClusterName};
 
 use super::intake::{self, IntakeError, Packing, Source};
 use crate::api::error::{ApiError, Code};
@@ -37,10 +37,7 @@ pub async fn receive<E: std::fmt::Display>(
 impl Received {
     /// The configuration of the label that is meant, and where it lives.
     pub fn choose(&self, state: &State, info: &SourceInfo) -> Result<(Resolved, ClusterName), ApiError> {
-        let label = choose_label(&self.manifest, info)?;
-        let Some(resolved) = self.manifest.labels.get(&label).cloned() else {
-            return Err(ApiError::internal(anyhow::anyhow!("label {label} vanished")));
-        };
+        let resolved = choose_label(&self.manifest, info)?;
         let cluster = choose_cluster(state, &resolved)?;
         Ok((resolved, cluster))
     }
@@ -55,30 +52,12 @@ pub fn read_manifest(text: Option<&str>) -> Result<(Manifest, Vec<String>), ApiE
 }
 
 /// The label that was asked for, the branch's, the only one, or the default.
-fn choose_label(manifest: &Manifest, info: &SourceInfo) -> Result<LabelName, ApiError> {
-    let labels = &manifest.labels;
-    let all = || labels.keys().map(LabelName::as_str).collect::<Vec<_>>().join(", ");
-    if let Some(wanted) = &info.label {
-        let found = labels.keys().find(|label| label.as_str() == wanted).cloned();
-        return found.ok_or_else(|| {
-            ApiError::new(Code::LabelUnknown, format!("magrathea.yml has no label {wanted:?}"))
-                .with_hint(format!("it has {}", all()))
-        });
-    }
-    if let Some(branch) = &info.branch {
-        let mut of_branch = labels.iter().filter(|(_, resolved)| resolved.branch.as_ref() == Some(branch));
-        if let (Some((label, _)), None) = (of_branch.next(), of_branch.next()) {
-            return Ok(label.clone());
-        }
-    }
-    let mut labels = labels.keys();
-    match (labels.next(), labels.next()) {
-        (Some(only), None) => Ok(only.clone()),
-        _ => manifest.labels.keys().find(|label| label.as_str() == DEFAULT_LABEL).cloned().ok_or_else(|| {
-            ApiError::new(Code::LabelUnknown, "magrathea.yml has several labels and none was chosen")
-                .with_hint(format!("choose one with --label: {}", all()))
-        }),
-    }
+fn choose_label(manifest: &Manifest, info: &SourceInfo) -> Result<Resolved, ApiError> {
+    manifest.label_for(info.label.as_deref(), info.branch.as_deref()).map_err(|error| {
+        let hint = matches!(error, LabelError::Ambiguous(_) | LabelError::SameBranch { .. });
+        let error = ApiError::new(Code::LabelUnknown, format!("magrathea.yml: {error}"));
+        if hint { error.with_hint("choose one with --label") } else { error }
+    })
 }
 
 /// The label's cluster, or the only one.

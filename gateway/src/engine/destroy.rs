@@ -13,7 +13,7 @@ use magrathea_core::wire::DataFate;
 use super::layout::Site;
 use super::submit::{into_api, locked};
 use super::{history, sweep};
-use crate::actor::Actor;
+use crate::actor::{Actor, GATEWAY};
 use crate::api::error::ApiError;
 use crate::db::apps::App;
 use crate::db::instances::Instance;
@@ -45,7 +45,7 @@ pub fn is_protected(label: &LabelName, serving: Option<&Resolved>) -> bool {
 pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, label: &LabelName) -> Result<(), ApiError> {
     let of_label = instances_of(&state.db.conn().await?, app, label).await?;
     for instance in of_label {
-        destroy(state, actor, instance).await?;
+        destroy(state, Some(actor), instance, "").await?;
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, labe
 /// Takes an app away with all its instances and their data.
 pub async fn destroy_app(state: &Arc<State>, actor: &Actor, app: &App) -> Result<(), ApiError> {
     for instance in instances::list_app_instances(&state.db.conn().await?, app.id).await? {
-        destroy(state, actor, instance).await?;
+        destroy(state, Some(actor), instance, "").await?;
     }
     let name = &app.name;
     let mut conn = state.db.conn().await?;
@@ -73,7 +73,8 @@ pub async fn destroy_app(state: &Arc<State>, actor: &Actor, app: &App) -> Result
     Ok(())
 }
 
-async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Result<(), ApiError> {
+/// Takes an instance away; without an actor it is the gateway that does.
+pub async fn destroy(state: &Arc<State>, actor: Option<&Actor>, instance: Instance, why: &str) -> Result<(), ApiError> {
     let _hold = state.engine.hold(instance.id).await;
     let running = deploys::find_running(&state.db.conn().await?, instance.id).await?;
     if running.is_some() {
@@ -85,14 +86,15 @@ async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Resul
     for resource in laid(state, instance).await?.iter().rev() {
         applier.remove(resource, DataFate::Destroy).await.map_err(into_api)?;
     }
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     let message =
-        format!("{} ({}) on {} was destroyed with its data", instance.app_name, instance.label, instance.cluster);
+        format!("{} ({}) on {} was destroyed with its data{why}", instance.app_name, instance.label, instance.cluster);
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await.map_err(DbError::from)?;
     releases::forget_instance(&tx, instance.id).await?;
     instances::destroy_instance(&tx, instance.id).await?;
     let entry = timeline::NewEntry {
-        actor: Some(actor),
+        actor,
         action: "instance.destroyed",
         app: Some(instance.app_name.as_str()),
         label: Some(instance.label.as_str()),
@@ -102,7 +104,7 @@ async fn destroy(state: &Arc<State>, actor: &Actor, instance: Instance) -> Resul
     };
     timeline::append(&tx, entry).await?;
     tx.commit().await.map_err(DbError::from)?;
-    history::forget_later(state, &instance.cluster, site.slug(), &actor.name, message.clone());
+    history::forget_later(state, &instance.cluster, site.slug(), actor.map_or(GATEWAY, |actor| &actor.name), message);
     // Services of other releases, should there be any, and all images.
     sweep::sweep_later(state, &instance.cluster);
     Ok(())

@@ -17,7 +17,8 @@ mod layout;
 mod lease;
 mod lists;
 mod pipeline;
-mod preview;
+mod plan_preview;
+mod previews;
 mod promote;
 mod reconcile;
 mod recover;
@@ -40,7 +41,8 @@ pub use differ::{diff_releases, diff_texts};
 pub use events::follow;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
-pub use preview::preview;
+pub use plan_preview::preview;
+pub use previews::end_preview;
 pub use promote::promote;
 pub use redeploy::{Values, redeploy, rollback};
 pub use runtime::Engine;
@@ -63,6 +65,7 @@ pub fn start(state: &Arc<State>) {
         task.engine.set_open();
         task.tasks.spawn(recover::watch(Arc::clone(&task)));
         task.tasks.spawn(lists::watch(Arc::clone(&task)));
+        task.tasks.spawn(previews::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

@@ -11,11 +11,13 @@ use magrathea_core::names::LabelName;
 use super::choose::{choose_cluster, read_manifest};
 use super::intake;
 use super::pipeline::{Origin, Reused};
+use super::previews::ensure_instance;
 use super::redeploy::{Earlier, Why, nothing};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::instances::{self, Instance};
-use crate::db::releases;
+use crate::db::instances::Instance;
+use crate::db::{apps, releases};
+use crate::services::access::no_app;
 use crate::state::State;
 
 /// Begins it; it goes on whether or not the caller stays.
@@ -33,7 +35,9 @@ pub async fn promote(
     let resolved = settle_like(resolve(state, &earlier.source, to).await?, made_with)?;
     let differs = resolved.sections.build != made_with.sections.build;
     let cluster = choose_cluster(state, &resolved)?;
-    let instance = instances::ensure_instance(&state.db.conn().await?, from.app, to, &cluster).await?;
+    let app = apps::load_app(&state.db.conn().await?, &from.app_name).await?;
+    let app = app.ok_or_else(|| no_app(&from.app_name))?;
+    let instance = ensure_instance(state, actor, &app, &resolved, &cluster).await?;
     let origin = Origin::Again(Reused {
         release: number,
         image: earlier.release.image.clone(),
@@ -55,11 +59,9 @@ async fn resolve(state: &State, source: &str, label: &LabelName) -> Result<Resol
     let name = manifest::FILE_NAME.to_owned();
     let mut texts = intake::read_texts(archive, BTreeSet::from([name.clone()])).await.context("reading the source")?;
     let (manifest, _) = read_manifest(texts.remove(&name).as_deref())?;
-    manifest.labels.get(label).cloned().ok_or_else(|| {
-        let all = manifest.labels.keys().map(LabelName::as_str).collect::<Vec<_>>().join(", ");
-        ApiError::new(Code::LabelUnknown, format!("its magrathea.yml has no label {label}"))
-            .with_hint(format!("it has {all}"))
-    })
+    manifest
+        .label_for(Some(label.as_str()), None)
+        .map_err(|error| ApiError::new(Code::LabelUnknown, format!("its magrathea.yml: {error}")))
 }
 
 /// The configuration with what the image was found to be where the file is silent.

@@ -108,6 +108,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
         cluster: None,
         branch: None,
         protected: None,
+        preview: None,
         sections: Default::default(),
         origins: Default::default(),
     };

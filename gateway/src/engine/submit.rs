@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, LabelRefusal, Phase, SourceInfo};
-use magrathea_core::manifest::Resolved;
+use magrathea_core::manifest::{Manifest, Resolved};
 use magrathea_core::names::{AppName, ClusterName, DeployId, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
@@ -18,11 +18,13 @@ use super::intake::Packing;
 use super::layout::Site;
 use super::lease;
 use super::pipeline::{self, Attempt, Job, Origin};
+use super::previews::ensure_instance;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::{self, App};
 use crate::db::deploys::{self, Deploy, NewDeploy};
-use crate::db::{instances, timeline};
+use crate::db::instances::{self, Instance};
+use crate::db::{previews, timeline};
 use crate::services::access::{Reach, no_app, require, sees};
 use crate::services::apps::{check_may_create, ensure_app};
 use crate::state::State;
@@ -69,7 +71,7 @@ async fn submit_packed<E: std::fmt::Display>(
     let received = receive(state, name, packing, body).await?;
     let (resolved, cluster) = received.choose(state, &info)?;
     let (app, made) = make_app(state, actor, name, known).await?;
-    let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name) };
+    let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name), is_first: true };
     begin(state, actor, &app, info, &intake, (resolved, cluster)).await
 }
 
@@ -85,10 +87,11 @@ pub async fn submit_all<E: std::fmt::Display>(
     let known = admit(state, actor, name, &info).await?;
     let received = receive(state, name, Packing::Zstd, body).await?;
     let (app, mut made) = make_app(state, actor, name, known).await?;
-    let mut all = Vec::new();
+    let (mut all, mut is_first) = (Vec::new(), true);
     for label in received.manifest.labels.keys() {
         let info = SourceInfo { label: Some(label.to_string()), ..info.clone() };
-        let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name) };
+        let took = began.elapsed();
+        let intake = Intake { received: &received, took, made: made.then_some(name), is_first };
         let begun = async {
             let chosen = received.choose(state, &info)?;
             begin(state, actor, &app, info, &intake, chosen).await
@@ -98,6 +101,7 @@ pub async fn submit_all<E: std::fmt::Display>(
             Err(error) => (None, Some(refusal(error))),
         };
         made &= deploy.is_none();
+        is_first &= deploy.is_none();
         all.push(LabelDeploy { label: label.to_string(), deploy, error });
     }
     Ok(all)
@@ -148,6 +152,8 @@ struct Intake<'a> {
     took: Duration,
     /// The app that was made for it.
     made: Option<&'a AppName>,
+    /// Whether it is the source's first deploy, which tells what there is to say of the file as a whole.
+    is_first: bool,
 }
 
 async fn begin(
@@ -162,7 +168,7 @@ async fn begin(
     if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
         return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
     }
-    let instance = instances::ensure_instance(&state.db.conn().await?, app.id, &resolved.label, &cluster).await?;
+    let instance = ensure_instance(state, actor, app, &resolved, &cluster).await?;
     let site = Site::new(state, instance).map_err(into_api)?;
     let Received { source, warnings, .. } = intake.received;
     let (deploy, is_new) = record(state, actor, &site, &info, &source.blob.sha256, "").await?;
@@ -171,6 +177,11 @@ async fn begin(
         pipeline::tell_received(&recorder, intake.took, source.tree.files.len(), source.blob.size, intake.made);
         for warning in warnings {
             recorder.warn(warning);
+        }
+        if resolved.preview.is_none() && intake.is_first {
+            for warning in absent_labels(state, actor, app, &intake.received.manifest).await? {
+                recorder.warn(warning);
+            }
         }
         let wait = Duration::from_secs(info.wait.unwrap_or(0).into());
         let job = Job {
@@ -185,6 +196,21 @@ async fn begin(
         state.tasks.spawn(carry_out(job, recorder, deploy.info.status, wait));
     }
     Ok(deploy.info)
+}
+
+/// Notes which of the app's labels have left its magrathea.yml, and says so of those that the actor may see. What they
+/// serve goes on: whether it is to end is for people to say.
+async fn absent_labels(state: &State, actor: &Actor, app: &App, manifest: &Manifest) -> Result<Vec<String>, ApiError> {
+    let labels: Vec<&str> = manifest.labels.keys().map(LabelName::as_str).collect();
+    let conn = state.db.conn().await?;
+    instances::mark_absent(&conn, app.id, &labels).await?;
+    let mut absent = instances::list_app_instances(&conn, app.id).await?;
+    absent.retain(|instance| instance.absent_since.is_some() && actor.may(Verb::Look, instance.place()));
+    let tell = |instance: &Instance| {
+        let Instance { label, cluster, .. } = instance;
+        format!("{label} on {cluster} has left magrathea.yml; it serves on until: td app destroy --label {label}")
+    };
+    Ok(absent.iter().map(tell).collect())
 }
 
 /// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of.
@@ -223,7 +249,7 @@ pub async fn record(
         inserted = deploys::insert_deploy(&conn, &new).await;
     }
     match inserted {
-        Ok(()) => {}
+        Ok(()) => previews::renew_preview(&conn, instance.id).await?,
         Err(error) if error.violates("deploys_by_key") => {
             let key = info.idempotency_key.as_deref().unwrap_or_default();
             let earlier = deploys::find_by_key(&conn, instance.id, key).await?;

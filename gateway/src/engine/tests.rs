@@ -2,4 +2,5 @@
 
 mod deploys;
 mod drift;
+mod previews;
 pub(crate) mod world;

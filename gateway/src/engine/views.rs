@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use magrathea_core::api::{DeployInfo, InstanceInfo};
+use magrathea_core::api::{DeployInfo, InstanceInfo, PreviewInfo};
 use magrathea_core::names::{AppId, DeployId, InstanceId, LabelName, Layer};
 use magrathea_core::people::Verb;
 use magrathea_core::wire::{ReadServing, Serving};
@@ -13,10 +13,11 @@ use magrathea_core::wire::{ReadServing, Serving};
 use super::apply::nodes_of;
 use super::destroy::is_protected;
 use super::layout::{Site, urls_of};
+use super::previews::load_memory_used;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
-use crate::db::{Client, apps, deploys, instances, releases, timeline};
+use crate::db::{Client, apps, deploys, instances, previews, releases, timeline};
 use crate::services::access::{Reach, require};
 use crate::state::State;
 
@@ -120,6 +121,16 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         None => (None, None),
     };
     let running = deploys::find_running(&conn, instance.id).await?;
+    let preview = match previews::load_preview(&conn, instance.id).await? {
+        Some(stored) => Some(PreviewInfo {
+            pattern: stored.pattern.to_string(),
+            branch: stored.branch,
+            expires: stored.expires,
+            memory_gib_hours: load_memory_used(&conn, instance.id).await?,
+        }),
+        None => None,
+    };
+    let (created, absent_since) = (instance.created, instance.absent_since);
     let protected = is_protected(&instance.label, resolved.as_ref());
     drop(conn);
     let (id, app, label, cluster) =
@@ -142,6 +153,9 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         release,
         serving,
         deploy: running.map(|deploy| deploy.info.id),
+        created,
+        absent_since,
+        preview,
     })
 }
 

@@ -20,6 +20,7 @@ use super::push::Push;
 use super::update::{Meaning, Refusal, Update, short, weigh};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
+use crate::db::previews;
 use crate::engine;
 use crate::services::access::{Reach, require};
 use crate::state::State;
@@ -39,7 +40,8 @@ pub async fn decide(
     let (path, place) = (push.repository.path.clone(), quarantine.clone());
     let told = updates.iter().take(5).map(tell).collect::<Vec<_>>().join(", ");
     push.note(told);
-    let facts = blocking(move || inspect::gather(&path, place.as_deref(), updates)).await?;
+    let previews = load_previews(state, push).await.map_err(refusal)?;
+    let facts = blocking(move || inspect::gather(&path, place.as_deref(), updates, previews)).await?;
     let meaning = weigh(&facts)?;
     for label in &meaning.rights {
         require(&push.actor, &push.app, Verb::Deploy, Reach::Label(label)).map_err(refusal)?;
@@ -47,7 +49,7 @@ pub async fn decide(
     for note in &meaning.notes {
         say.line(format!("       {note}")).await;
     }
-    let Meaning { deploy, head, .. } = meaning;
+    let Meaning { deploy, end, head, .. } = meaning;
     if let Some((branch, commit, labels)) = deploy {
         let (path, place) = (push.repository.path.clone(), quarantine.clone());
         let described = blocking(move || inspect::describe(&path, place.as_deref(), commit)).await?;
@@ -67,11 +69,22 @@ pub async fn decide(
             done.push(label);
         }
     }
+    // Last: what is deployed may fail, and would leave the branches where they are.
+    for label in &end {
+        say.line(format!("-----> destroying the preview {label} with its data")).await;
+        let ended = engine::end_preview(state, &push.actor, &push.app, label, "its branch was deleted").await;
+        ended.map_err(refusal)?;
+        push.note(format!("{label}: destroyed"));
+    }
     if let Some(head) = head {
         let path = push.repository.path.clone();
         blocking(move || inspect::set_head(&path, &head)).await?;
     }
     Ok(())
+}
+
+async fn load_previews(state: &State, push: &Push) -> Result<Vec<(String, LabelName)>, ApiError> {
+    Ok(previews::list_of_app(&state.db.conn().await?, push.app.id).await?)
 }
 
 /// Waits until no other push of the app is under way.
@@ -157,7 +170,8 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
         engine::find_made(state, push.app.id, label, &source.commit.to_string()).await.map_err(refusal)?
     {
         let release = made.release;
-        if made.serves(state, &info, export().map_err(|e| defect(&e))?).await.map_err(refusal)? {
+        let whose = (&push.actor, &push.app);
+        if made.serves(state, whose, &info, export().map_err(|e| defect(&e))?).await.map_err(refusal)? {
             say.line(format!("=====> {release} of {}, label {label}, serves this commit already", push.app.name)).await;
             push.note(format!("{label}: {release} serves already"));
             return Ok(());

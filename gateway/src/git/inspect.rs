@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use git2::{ObjectType, Oid, Repository, Tree};
 use magrathea_core::manifest;
+use magrathea_core::names::LabelName;
 
 use super::update::{Fact, Facts, Says, Update};
 
@@ -45,7 +46,12 @@ fn open(path: &Path, quarantine: Option<&Path>) -> anyhow::Result<Repository> {
 }
 
 /// All that a push is judged by.
-pub fn gather(path: &Path, quarantine: Option<&Path>, updates: Vec<Update>) -> anyhow::Result<Facts> {
+pub fn gather(
+    path: &Path,
+    quarantine: Option<&Path>,
+    updates: Vec<Update>,
+    previews: Vec<(String, LabelName)>,
+) -> anyhow::Result<Facts> {
     let repository = open(path, quarantine)?;
     let head = repository.find_reference("HEAD")?;
     let head = head.symbolic_target().ok().flatten().unwrap_or("refs/heads/main").to_owned();
@@ -76,7 +82,7 @@ pub fn gather(path: &Path, quarantine: Option<&Path>, updates: Vec<Update>) -> a
         });
     }
     let head = head.strip_prefix("refs/heads/").unwrap_or(&head).to_owned();
-    Ok(Facts { facts, head, head_exists })
+    Ok(Facts { facts, head, head_exists, previews })
 }
 
 /// Makes a clone check out this branch.

@@ -53,6 +53,8 @@ pub struct Facts {
     /// The branch that a clone checks out, and whether it exists.
     pub head: String,
     pub head_exists: bool,
+    /// The app's previews: the branch of each, and its label.
+    pub previews: Vec<(String, LabelName)>,
 }
 
 /// What a push comes to.
@@ -62,6 +64,8 @@ pub struct Meaning {
     pub deploy: Option<(String, Oid, Vec<LabelName>)>,
     /// Labels that one must be allowed to deploy: those of the branches, before and after.
     pub rights: BTreeSet<LabelName>,
+    /// Previews whose branch is to go.
+    pub end: BTreeSet<LabelName>,
     pub notes: Vec<String>,
     /// The branch that a clone is to check out from now on.
     pub head: Option<String>,
@@ -169,8 +173,13 @@ fn weigh_branch(
         if facts.head_exists && facts.head == branch {
             return Err(Refusal::new(format!("{branch} is the branch that a clone checks out; it cannot be deleted")));
         }
-        let rest = if before.is_empty() { String::new() } else { format!("; {} serves on", list(&before)) };
+        let of_branch = facts.previews.iter().filter(|(of, _)| of == branch).map(|(_, label)| label.clone());
+        let previews: BTreeSet<LabelName> = of_branch.collect();
+        let rest: Vec<LabelName> = before.iter().filter(|label| stays(&fact.before, label)).cloned().collect();
+        let rest = if rest.is_empty() { String::new() } else { format!("; {} serves on", list(&rest)) };
         meaning.notes.push(format!("the branch {branch} is gone{rest}"));
+        meaning.rights.extend(previews.iter().cloned());
+        meaning.end.extend(previews);
         return Ok(None);
     };
     if !git2::Reference::is_valid_name(&fact.update.name) {
@@ -215,11 +224,16 @@ fn labels(says: &Says, branch: &str) -> Vec<LabelName> {
     }
 }
 
+/// Whether a label is one of the file's own, which outlives its branch.
+fn stays(says: &Says, label: &LabelName) -> bool {
+    matches!(says, Says::Manifest(manifest) if manifest.labels.contains_key(label))
+}
+
 /// Which branches deploy, as a sentence.
 fn followers(says: &Says) -> String {
     let Says::Manifest(manifest) = says else { return "no label follows it".into() };
     let mut labels = manifest.labels.values();
-    if let (Some(only), None) = (labels.next(), labels.next())
+    if let (Some(only), None, true) = (labels.next(), labels.next(), manifest.patterns.is_empty())
         && only.branch.is_none()
     {
         return format!(
@@ -231,7 +245,8 @@ fn followers(says: &Says) -> String {
     let follow = |r: &magrathea_core::manifest::Resolved| {
         r.branch.as_ref().map(|branch| format!("{} follows {branch}", r.label))
     };
-    let all: Vec<_> = manifest.labels.values().filter_map(follow).collect();
+    let patterns = manifest.patterns.values().map(|pattern| format!("{} follows {}", pattern.name, pattern.branches));
+    let all: Vec<_> = manifest.labels.values().filter_map(follow).chain(patterns).collect();
     match all.as_slice() {
         [] => "no label of magrathea.yml has a `branch:`".into(),
         all => format!("in magrathea.yml {}", all.join(", ")),

@@ -2,6 +2,7 @@
 
 use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::{Place, Verb};
+use magrathea_core::previews::LabelPattern;
 
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -15,6 +16,7 @@ pub enum Reach<'a> {
     /// All of it.
     Whole,
     Label(&'a LabelName),
+    Labels(&'a LabelPattern),
     /// At least one of its labels; which one is checked later.
     Some,
 }
@@ -24,6 +26,7 @@ fn place<'a>(app: &App, reach: Reach<'a>) -> Place<'a> {
     match reach {
         Reach::Whole => Place::App { organisation, app },
         Reach::Label(label) => Place::Label { organisation, app, label },
+        Reach::Labels(pattern) => Place::Labels { organisation, app, pattern },
         Reach::Some => Place::SomeLabel { organisation, app },
     }
 }
@@ -56,6 +59,7 @@ pub fn require(actor: &Actor, app: &App, verb: Verb, reach: Reach<'_>) -> Result
     let what = match reach {
         Reach::Whole => format!("the whole app {name}"),
         Reach::Label(label) => format!("{name} ({label})"),
+        Reach::Labels(pattern) => format!("{name} ({pattern})"),
         Reach::Some => format!("the app {name}"),
     };
     // A label that one may not see is a label that does not exist.

@@ -1,11 +1,11 @@
 //! Who gives which role to whom. One gives only what one has to give: administrators of a place give roles there.
 
 use magrathea_core::api::{AddGrant, Ended, GrantInfo, GrantSpec, Holder};
-use magrathea_core::names::{AppName, LabelName, OrganisationId};
+use magrathea_core::names::{AppName, OrganisationId};
 use magrathea_core::people::{Grant, Place, Scope, Verb};
 use uuid::Uuid;
 
-use super::access::{Reach, find_app, require_at};
+use super::access::{Reach, find_app, require, require_at};
 use super::members::{append, find_person};
 use super::organisations::find_organisation;
 use crate::actor::Actor;
@@ -45,13 +45,17 @@ pub async fn resolve_for(
         }
         (None, Some(name), label) => {
             let name: AppName = name.parse()?;
-            let label: Option<LabelName> = label.as_ref().map(|label| label.parse()).transpose()?;
-            let reach = label.as_ref().map_or(Reach::Whole, Reach::Label);
-            let app = find_app(client, actor, &name, verb, reach).await?;
+            let app = find_app(client, actor, &name, verb, Reach::Some).await?;
             let scope = match label {
-                Some(label) => Scope::Label(app.id, label),
+                Some(label) => Scope::of_labels(app.id, label)?,
                 None => Scope::App(app.id),
             };
+            let reach = match &scope {
+                Scope::Label(_, label) => Reach::Label(label),
+                Scope::Labels(_, pattern) => Reach::Labels(pattern),
+                _ => Reach::Whole,
+            };
+            require(actor, &app, verb, reach)?;
             Ok((scope, Some(app.organisation_id)))
         }
         (_, None, Some(_)) => Err(invalid("a label needs its app")),
@@ -104,7 +108,7 @@ async fn find_subject(
             Ok(Subject::Team(team))
         }
         (None, None, Some(name)) => {
-            if !matches!(grant.scope, Scope::App(_) | Scope::Label(..)) {
+            if !matches!(grant.scope, Scope::App(_) | Scope::Label(..) | Scope::Labels(..)) {
                 return Err(ApiError::new(Code::BodyInvalid, "only an app or a label of one is shared"));
             }
             let with = organisations::load_organisation(client, name)
@@ -131,6 +135,7 @@ fn place(given: &Given) -> Option<Place<'_>> {
         (Scope::Organisation(id), _) => Some(Place::Organisation(*id)),
         (Scope::App(app), Some(organisation)) => Some(Place::App { organisation, app: *app }),
         (Scope::Label(app, label), Some(organisation)) => Some(Place::Label { organisation, app: *app, label }),
+        (Scope::Labels(app, pattern), Some(organisation)) => Some(Place::Labels { organisation, app: *app, pattern }),
         _ => None,
     }
 }
@@ -215,6 +220,10 @@ pub async fn describe(client: &impl Client, grant: &Grant) -> Result<String, Api
         Scope::Label(id, label) => {
             spec.app = Some(name_of(client, *id).await?);
             spec.label = Some(label.to_string());
+        }
+        Scope::Labels(id, pattern) => {
+            spec.app = Some(name_of(client, *id).await?);
+            spec.label = Some(pattern.to_string());
         }
     }
     Ok(spec.to_string())

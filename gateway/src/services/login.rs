@@ -126,10 +126,12 @@ async fn still_stands(client: &impl Client, invitation: &members::Invitation) ->
         let stands = match &grant.scope {
             Scope::Platform => access.may(Verb::Administer, Place::Platform),
             Scope::Organisation(id) => access.may(Verb::Administer, Place::Organisation(*id)),
-            Scope::App(app) | Scope::Label(app, _) => match apps::load_owner(client, *app).await? {
-                Some(organisation) => access.may(Verb::Administer, Place::App { organisation, app: *app }),
-                None => false,
-            },
+            Scope::App(app) | Scope::Label(app, _) | Scope::Labels(app, _) => {
+                match apps::load_owner(client, *app).await? {
+                    Some(organisation) => access.may(Verb::Administer, Place::App { organisation, app: *app }),
+                    None => false,
+                }
+            }
         };
         if !stands {
             return Ok(false);

@@ -15,6 +15,7 @@ pub mod members;
 pub mod nodes;
 pub mod organisations;
 pub mod people;
+pub mod previews;
 pub mod releases;
 pub mod teams;
 pub mod tokens;

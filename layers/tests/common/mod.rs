@@ -39,6 +39,7 @@ impl Case {
             label: "default".parse().unwrap(),
             cluster_name: "local".parse().unwrap(),
             cluster: Cluster {
+                previews: 20,
                 domain: Some("localhost".into()),
                 routing: ClusterRouting { listen: Vec::new(), http: 8080, https: 8443 },
                 storage: ClusterStorage::default(),

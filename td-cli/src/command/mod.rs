@@ -19,6 +19,7 @@ pub mod login;
 pub mod man;
 pub mod org;
 pub mod person;
+pub mod preview;
 mod reference;
 pub mod release;
 pub mod run;
@@ -30,13 +31,24 @@ mod whoami;
 
 use std::cell::OnceCell;
 
+use magrathea_core::previews::spell_label;
+
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 
 pub async fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
-    let context = Context { globals: cli.globals, printer, guessed: OnceCell::new() };
+    let mut globals = cli.globals;
+    // Whoever deploys also says how the branch is spelled; else only the label counts.
+    let is_source = matches!(
+        cli.command,
+        Command::App(app::Command::Deploy(_) | app::Command::Plan(_) | app::Command::Validate(_))
+    );
+    if !is_source {
+        globals.label = globals.label.map(|label| spell_label(&label));
+    }
+    let context = Context { globals, printer, guessed: OnceCell::new() };
     run_in(&context, cli.command).await.map_err(|failure| context.explain(failure))
 }
 
@@ -45,6 +57,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::App(command) => app::run(context, command).await,
         Command::Deploy(command) => deploy::run(context, command).await,
         Command::Release(command) => release::run(context, command).await,
+        Command::Preview(command) => preview::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Drain(command) => drain::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,

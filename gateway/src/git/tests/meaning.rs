@@ -31,7 +31,7 @@ fn facts(lines: &[&str], manifest: &str, head: Option<&str>) -> Facts {
         update,
     };
     let facts = updates.into_iter().map(fact).collect();
-    Facts { facts, head: head.unwrap_or("main").into(), head_exists: head.is_some() }
+    Facts { facts, head: head.unwrap_or("main").into(), head_exists: head.is_some(), previews: Vec::new() }
 }
 
 fn told(facts: &Facts) -> String {
@@ -94,6 +94,32 @@ fn what_git_would_refuse_after_the_decision_is_refused_before_it() {
     );
     assert!(parse_updates(["x y z"].into_iter()).is_err());
     assert!(parse_updates([""].into_iter()).is_err());
+}
+
+#[test]
+fn a_preview_goes_with_its_branch() {
+    let manifest = r#"labels: {production: {branch: main}, "preview/*": {branch: feature/*}}"#;
+    let made = facts(&[&format!("{ZERO} {A} refs/heads/feature/Login")], manifest, Some("main"));
+    assert_eq!(told(&made), "feature/Login to preview-login; ");
+    let mut gone = facts(&[&format!("{A} {ZERO} refs/heads/feature/Login")], manifest, Some("main"));
+    // Whatever the file says by now: what is known to be of the branch goes, and takes the right to deploy it.
+    gone.previews = vec![
+        ("feature/Login".into(), "preview-login".parse().unwrap()),
+        ("feature/Login".into(), "old-login".parse().unwrap()),
+        ("feature/other".into(), "preview-other".parse().unwrap()),
+    ];
+    let meaning = weigh(&gone).unwrap();
+    let labels = |labels: &std::collections::BTreeSet<magrathea_core::names::LabelName>| {
+        labels.iter().map(|label| label.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(labels(&meaning.end), ["old-login", "preview-login"]);
+    assert_eq!(labels(&meaning.rights), ["old-login", "preview-login"]);
+    assert_eq!(meaning.notes, ["the branch feature/Login is gone"]);
+    let stored = facts(&[&format!("{ZERO} {A} refs/heads/topic")], manifest, Some("main"));
+    assert_eq!(
+        told(&stored),
+        "topic is stored and not deployed: in magrathea.yml production follows main, preview/* follows feature/*"
+    );
 }
 
 #[test]

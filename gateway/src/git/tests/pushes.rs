@@ -234,3 +234,31 @@ async fn large_requests_are_packed_by_git() {
     let count = clone.git(&["-C", "clones/all", "for-each-ref", "--format=x", "refs/remotes"]).await.ok();
     assert!(count.lines().count() > 60, "{count}");
 }
+
+#[tokio::test]
+async fn a_branch_of_a_pattern_has_a_preview_until_it_is_deleted() {
+    let forge = Forge::new().await;
+    let clone = forge.clone().await;
+    let manifest = "labels: {production: {branch: main}, \"preview/*\": {}}\n";
+    clone.commit(&[("index.php", "<?php echo 1;"), ("magrathea.yml", manifest)]).await;
+    clone.push(&["main"]).await.ok();
+    let said = clone.push(&["main:preview/Login"]).await.ok();
+    assert!(said.contains("=====> v1 of blog, label preview-login on local"), "{said}");
+    let said = clone.push(&["main:preview/login"]).await.refused();
+    assert!(said.contains("belongs to the branch preview/Login"), "{said}");
+    // A deploy that holds it keeps it; the branch stays as well.
+    forge.world.held().fail.insert("Remove routing/route".into());
+    let said = clone.push(&[":preview/Login"]).await.refused();
+    assert!(said.contains("destroying the preview preview-login with its data"), "{said}");
+    assert!(forge.reference("refs/heads/preview/Login").await.is_some());
+    let said = clone.push(&[":preview/Login"]).await.ok();
+    assert!(said.contains("-----> destroying the preview preview-login with its data"), "{said}");
+    assert!(said.contains("the branch preview/Login is gone"), "{said}");
+    assert_eq!(forge.reference("refs/heads/preview/Login").await, None);
+    let timeline = forge.world.timeline().await;
+    assert_eq!(timeline.iter().filter(|line| *line == "admin instance.destroyed").count(), 1, "{timeline:?}");
+    // What is no preview outlives its branch.
+    clone.push(&["main:other"]).await.ok();
+    clone.push(&[":other"]).await.ok();
+    assert_eq!(timeline.iter().filter(|line| line.ends_with("instance.destroyed")).count(), 1);
+}

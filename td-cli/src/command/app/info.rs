@@ -6,6 +6,7 @@ use magrathea_core::api::{AppInfo, InstanceInfo};
 use super::Named;
 use crate::client::Query;
 use crate::command::instances::describe_serving;
+use crate::command::preview::describe_expiry;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -48,6 +49,15 @@ fn print_instance(printer: &Printer, instance: &InstanceInfo, now: Timestamp) {
     for replica in instance.serving.iter().flat_map(|serving| &serving.replicas) {
         let container = replica.container.get(..12).unwrap_or(&replica.container);
         printer.data(format!("  replica  {container} at {}, {}", replica.address, replica.state));
+    }
+    if let Some(preview) = &instance.preview {
+        let expiry = describe_expiry(preview, now);
+        printer.data(format!("  preview  of {}, expires {expiry}", clean(&preview.branch)));
+        printer.data(format!("  cost     {:.2} GiB-hours of memory", preview.memory_gib_hours));
+    }
+    if let Some(since) = instance.absent_since {
+        let age = human::age(since, now);
+        printer.data(format!("  label    has left magrathea.yml {age} ago; it serves on"));
     }
     if let Some(deploy) = instance.deploy {
         printer.data(format!("  deploy   {deploy} is under way"));

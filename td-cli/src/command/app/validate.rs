@@ -55,8 +55,8 @@ pub fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure
     let labels = chosen(&manifest, context.globals.label.as_deref())?;
     let tree = read_tree(&folder)?;
     let mut report = Report { diagnostics: warnings, ..Report::default() };
-    for resolved in labels {
-        let label = resolved.label.to_string();
+    for (label, resolved) in &labels {
+        let label = label.clone();
         match plan_build(&tree, &resolved.sections) {
             Ok(recipe) => drop(report.labels.insert(label, describe(resolved, recipe)?)),
             Err(error) => {
@@ -85,13 +85,21 @@ fn refuse(context: &Context<'_>, diagnostics: Diagnostics) -> Exit {
     Exit::ManifestInvalid
 }
 
-fn chosen<'m>(manifest: &'m Manifest, label: Option<&str>) -> Result<Vec<&'m Resolved>, Failure> {
-    let Some(label) = label else { return Ok(manifest.labels.values().collect()) };
-    let found = manifest.labels.values().find(|resolved| resolved.label.as_str() == label);
-    found.map(|resolved| vec![resolved]).ok_or_else(|| {
-        let labels: Vec<_> = manifest.labels.keys().map(|label| label.as_str()).collect();
-        Failure::usage(format!("magrathea.yml has no label {label}")).hint(format!("it has: {}", labels.join(", ")))
-    })
+/// The labels that are meant, each with its name in the file; a pattern is looked at for an example of a branch.
+fn chosen(manifest: &Manifest, label: Option<&str>) -> Result<Vec<(String, Resolved)>, Failure> {
+    let resolve = |name: String, said: &str| {
+        manifest.label_for(Some(said), None).map(|resolved| (name, resolved)).map_err(|error| {
+            let failure = Failure::new(Exit::Usage, error);
+            failure.hint("labels are those of magrathea.yml; a preview is said as in preview/login-form")
+        })
+    };
+    if let Some(label) = label {
+        return Ok(vec![resolve(label.to_owned(), label)?]);
+    }
+    let labels = manifest.labels.keys().map(|label| resolve(label.to_string(), label.as_str()));
+    let patterns = manifest.patterns.keys();
+    let patterns = patterns.map(|pattern| resolve(pattern.to_string(), &format!("{}/example", pattern.prefix())));
+    labels.chain(patterns).collect()
 }
 
 fn describe(resolved: &Resolved, recipe: Recipe) -> Result<Label, Failure> {

@@ -131,5 +131,6 @@ fn unborn(
         cluster: cluster.clone(),
         uid: 200_000,
         created: jiff::Timestamp::UNIX_EPOCH,
+        absent_since: None,
     }
 }

@@ -43,6 +43,7 @@ pub struct InstanceInfo {
     pub state: String,
     /// The deploy under way.
     pub deploy: Option<Uuid>,
+    #[serde(default)]
     #[schema(value_type = String)]
     pub created: jiff::Timestamp,
     /// Since when its label is missing from the magrathea.yml that was deployed last; it serves on.

@@ -533,5 +533,18 @@ labels:
   "hotfix/*": {routing: {domains: ["*.p.example"]}}
   "a/b/*": {}
   "*": {}
-"#), @"");
+"#), @r#"
+    4:3 `production` is no pattern; it does not expire [labels.production.expire] leave it out
+    4:3 `production` is one label and cannot follow many branches [labels.production.branch] name one branch, or make the label a pattern too, as in "preview/*"
+    5:3 `preview-old` would be taken for one of `preview/*` [labels.preview-old] rename one of them
+    6:3 `preview/*` expires and cannot be protected [labels.preview/*.protected] leave it out
+    6:3 `preview/*` follows many branches [labels.preview/*.branch] write it as in `feature/*`
+    6:3 a preview lives from 1m to 365d, not 5s [labels.preview/*.expire] write as in `7d`
+    6:3 every preview of `preview/*` would serve `blog.example` [labels.preview/*.routing.domains] for hosts below the cluster's domain write `routing: {domains: []}`; else put a `*` where each has its own name, as in `*.preview.blog.example`
+    6:3 labels of `preview-x/*` would be taken for labels of `preview/*` [labels.preview/*] rename one of them
+    7:3 previews of `preview-x/*` and of `hotfix/*` would serve the same hosts [labels.preview-x/*.routing.domains] for hosts below the cluster's domain write `routing: {domains: []}`; else put a `*` where each has its own name, as in `*.preview.blog.example`
+    8:3 previews of `hotfix/*` and of `preview-x/*` would serve the same hosts [labels.hotfix/*.routing.domains] for hosts below the cluster's domain write `routing: {domains: []}`; else put a `*` where each has its own name, as in `*.preview.blog.example`
+    9:3 the key `a/b/*` is not valid: label pattern "a/b/*" may hold one `/` and one `*`, at its end [labels.a/b/*] 
+    10:3 the key `*` is not valid: label pattern "*" must end with `/*`, as in preview/* [labels.*]
+    "#);
 }

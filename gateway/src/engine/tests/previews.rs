@@ -185,7 +185,7 @@ async fn a_label_that_leaves_the_file_is_told_and_serves_on() {
     };
     let all = instances(&world).await;
     let left = since(&all, "production").unwrap();
-    assert_eq!(world.held().serving.is_some(), true);
+    assert!(world.held().serving.is_some());
     // The preview's label is of another branch's file.
     assert_eq!((since(&all, "live"), since(&all, "preview-x")), (None, None));
     assert_eq!(submit("labels: {live: {}}").await, 1);

@@ -88,10 +88,8 @@ fn refuse(context: &Context<'_>, diagnostics: Diagnostics) -> Exit {
 /// The labels that are meant, each with its name in the file; a pattern is looked at for an example of a branch.
 fn chosen(manifest: &Manifest, label: Option<&str>) -> Result<Vec<(String, Resolved)>, Failure> {
     let resolve = |name: String, said: &str| {
-        manifest.label_for(Some(said), None).map(|resolved| (name, resolved)).map_err(|error| {
-            let failure = Failure::new(Exit::Usage, error);
-            failure.hint("labels are those of magrathea.yml; a preview is said as in preview/login-form")
-        })
+        let found = manifest.label_for(Some(said), None).map(|resolved| (name, resolved));
+        found.map_err(|error| Failure::usage(format!("magrathea.yml: {error}")))
     };
     if let Some(label) = label {
         return Ok(vec![resolve(label.to_owned(), label)?]);

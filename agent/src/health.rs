@@ -110,7 +110,7 @@ pub async fn watch(engine: &Engine, events: &Events, wanted: &Watch) -> Outcome<
         if let Some(replica) = gone {
             let failed = engine.failed_tasks(&wanted.health.service).await?;
             let how = failed.into_iter().next().map_or_else(|| "its process ended".to_owned(), |task| task.error);
-            let reason = format!("a replica ended {after} s after the cut-over: {how}");
+            let reason = format!("a replica ended after {after} s in use: {how}");
             let mut error = fail(ActionErrorKind::Unhealthy, reason);
             error.log_tail = engine.log_tail(&replica.container, TAIL).await;
             return Err(error);
@@ -123,7 +123,7 @@ pub async fn watch(engine: &Engine, events: &Events, wanted: &Watch) -> Outcome<
         };
         misses += 1;
         if misses >= MOST_MISSES {
-            let reason = format!("a replica stopped answering {after} s after the cut-over: {seen}");
+            let reason = format!("a replica stopped answering after {after} s in use: {seen}");
             return Err(unhealthy(engine, &wanted.health, reason).await);
         }
     }

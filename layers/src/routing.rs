@@ -110,6 +110,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         files,
         certificates: plan_certificates(input)?,
         drain: routing.drain.unwrap_or(Span(Duration::from_secs(30))),
+        canary: None,
     };
     Ok(vec![resource(Layer::Routing, "route", Spec::Route(spec))])
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo};
+use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, Phase};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -25,36 +25,63 @@ pub trait Watcher {
     fn tick(&mut self) {}
 }
 
+/// Shows only what comes when a phase is over.
+pub struct After<'a, W> {
+    pub phase: Phase,
+    pub watcher: &'a mut W,
+    pub is_over: bool,
+}
+
+impl<W: Watcher> Watcher for After<'_, W> {
+    fn event(&mut self, event: &DeployEvent) {
+        self.is_over |= matches!(event.event, DeployEventKind::PhaseFinished { phase, .. } if phase == self.phase);
+        if self.is_over {
+            self.watcher.event(event);
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.is_over {
+            self.watcher.tick();
+        }
+    }
+}
+
+/// When a deploy is left to itself before its end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Until {
+    pub deadline: Option<Instant>,
+    /// When visitors are led to its canary.
+    pub canary: bool,
+}
+
 /// How following ended.
 #[derive(Debug)]
 pub enum End {
     Finished(Box<DeployInfo>),
+    /// Visitors are led to its canary.
+    OnTrial,
     TimedOut,
     /// The person pressed Ctrl-C.
     Detached,
 }
 
-/// Follows a deploy until it is over, `deadline` has come, or the person detaches. Every event is seen once.
-pub async fn follow(
-    client: &Client,
-    deploy: Uuid,
-    deadline: Option<Instant>,
-    watcher: &mut impl Watcher,
-) -> Result<End, Failure> {
+/// Follows a deploy until it is over, it is to be left, or the person detaches. Every event is seen once.
+pub async fn follow(client: &Client, deploy: Uuid, until: Until, watcher: &mut impl Watcher) -> Result<End, Failure> {
     let expired = async {
-        match deadline {
+        match until.deadline {
             Some(deadline) => sleep_until(deadline).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
-        end = watch(client, deploy, watcher) => end.map(End::Finished),
+        end = watch(client, deploy, until.canary, watcher) => end,
         () = expired => Ok(End::TimedOut),
         _ = tokio::signal::ctrl_c() => Ok(End::Detached),
     }
 }
 
-async fn watch(client: &Client, deploy: Uuid, watcher: &mut impl Watcher) -> Result<Box<DeployInfo>, Failure> {
+async fn watch(client: &Client, deploy: Uuid, until_canary: bool, watcher: &mut impl Watcher) -> Result<End, Failure> {
     let id = deploy.to_string();
     let mut seen = 0;
     let mut heard = Instant::now();
@@ -64,8 +91,8 @@ async fn watch(client: &Client, deploy: Uuid, watcher: &mut impl Watcher) -> Res
         let error = match opened {
             Ok(response) => {
                 let before = seen;
-                if let Some(deploy) = read_events(response?, &mut seen, watcher).await? {
-                    return Ok(deploy);
+                if let Some(end) = read_events(response?, &mut seen, until_canary, watcher).await? {
+                    return Ok(end);
                 }
                 if seen > before {
                     (heard, wait) = (Instant::now(), BACKOFF.0);
@@ -90,8 +117,9 @@ async fn watch(client: &Client, deploy: Uuid, watcher: &mut impl Watcher) -> Res
 async fn read_events(
     mut response: reqwest::Response,
     seen: &mut u64,
+    until_canary: bool,
     watcher: &mut impl Watcher,
-) -> Result<Option<Box<DeployInfo>>, Failure> {
+) -> Result<Option<End>, Failure> {
     let mut buffer = Vec::new();
     let mut heard = Instant::now();
     while heard.elapsed() < SILENCE && buffer.len() < MAX_LINE {
@@ -117,8 +145,10 @@ async fn read_events(
             }
             *seen = event.sequence;
             watcher.event(&event);
-            if let DeployEventKind::Finished { deploy } = event.event {
-                return Ok(Some(deploy));
+            match event.event {
+                DeployEventKind::Finished { deploy } => return Ok(Some(End::Finished(deploy))),
+                DeployEventKind::Canary { .. } if until_canary => return Ok(Some(End::OnTrial)),
+                _ => {}
             }
         }
     }

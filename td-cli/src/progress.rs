@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
-use magrathea_core::api::{DeployEvent, DeployEventKind, Phase};
+use magrathea_core::api::{DeployEvent, DeployEventKind, Phase, describe_canary};
 
 use crate::follow::Watcher;
 use crate::human;
@@ -157,6 +157,7 @@ impl Watcher for Progress<'_> {
             }
             DeployEventKind::Log { phase, line } => self.log(*phase, line),
             DeployEventKind::Warning { message } => self.warning(message),
+            DeployEventKind::Canary { release, share } => self.warning(&describe_canary(*release, *share)),
             DeployEventKind::Finished { .. } => self.finish(),
         }
     }

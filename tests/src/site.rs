@@ -128,6 +128,8 @@ impl Site {
     }
 
     fn destroy(&self) {
+        // A test that failed may have left a release on trial, which holds the instance.
+        self.td(&["deploy", "abort"]);
         self.td(&["app", "destroy", "--confirm", &self.name]);
     }
 }

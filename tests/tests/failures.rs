@@ -130,7 +130,7 @@ async fn an_app_that_crashes_after_ten_seconds_is_rolled_back() {
     );
     let second = site.deploy();
     assert_eq!(second.code, 8, "{}", second.stderr);
-    for word in ["watch", "v2 did not stay up", "after the cut-over", "v1 serves again", "out of luck"] {
+    for word in ["watch", "v2 did not stay up", "in use", "v1 serves again", "out of luck"] {
         assert!(second.stderr.contains(word), "{word}: {}", second.stderr);
     }
     assert_eq!(site.get("/").await, (200, "the good one".to_owned()));

@@ -144,6 +144,21 @@ impl Control {
         Ok(parse_servers(&self.worker(worker, format!("show servers state {backend}").trim()).await?))
     }
 
+    /// Ends what a backend has in flight, on the current worker and those that are ending.
+    pub async fn cut(&self, backend: &str) -> Outcome<()> {
+        let ending = self.ending_workers().await?;
+        for worker in std::iter::once(Worker::Current).chain(ending) {
+            let servers = self.read_servers(worker, backend).await.unwrap_or_default();
+            let cuts = servers.iter().map(|server| format!("shutdown sessions server {backend}/{}", server.name));
+            let cuts: Vec<_> = cuts.collect();
+            // A worker may have ended, and its requests with it.
+            if let Err(error) = self.worker(worker, &cuts.join(";")).await {
+                tracing::debug!(%error, %worker, backend, "requests were not cut");
+            }
+        }
+        Ok(())
+    }
+
     /// Requests that a backend has in flight or queued, over the current worker and those that are ending.
     pub async fn requests_in_flight(&self, backend: &str) -> Outcome<u32> {
         let (current, old) = parse_workers(&self.master("show proc").await?);

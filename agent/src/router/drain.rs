@@ -14,7 +14,11 @@ pub async fn wait_idle(control: &Control, backend: &str, timeout: Duration) -> O
     let give_up = tokio::time::Instant::now() + timeout;
     loop {
         let cut = control.requests_in_flight(backend).await?;
-        if cut == 0 || tokio::time::Instant::now() >= give_up {
+        if cut == 0 {
+            return Ok(Drained { cut });
+        }
+        if tokio::time::Instant::now() >= give_up {
+            control.cut(backend).await?;
             return Ok(Drained { cut });
         }
         tokio::time::sleep(POLL).await;

@@ -13,7 +13,8 @@ use crate::folders::{self, Folders};
 pub struct RouteFiles {
     slug: String,
     files: BTreeMap<String, String>,
-    pub certificates: BTreeMap<String, String>,
+    /// None: those that are there stay.
+    certificates: Option<BTreeMap<String, String>>,
     pub hash: String,
 }
 
@@ -44,7 +45,14 @@ impl RouteFiles {
         };
         let (files, certificates) = (all(&spec.files)?, all(&spec.certificates)?);
         let hash = hash_of(&(&files, &certificates));
+        // On trial a release is met under the names, and so the certificates, of the one that serves.
+        let certificates = spec.canary.is_none().then_some(certificates);
         Ok(RouteFiles { slug: spec.slug.clone(), files, certificates, hash })
+    }
+
+    /// The names of the certificates' files, where they are this route's own.
+    pub fn certificate_names(&self) -> Option<BTreeSet<String>> {
+        Some(self.certificates.as_ref()?.keys().cloned().collect())
     }
 
     /// Writes them and removes what neither they nor a lane of the route before needs.
@@ -59,10 +67,12 @@ impl RouteFiles {
         let stale =
             held.filter(|file| !needed.iter().any(|name| file.file_name() == name.as_str())).map(|file| file.path());
         wanted.extend(stale.map(|path| (path, None)));
-        let stale = before.into_iter().flat_map(|route| &route.certificates).map(|name| certificates.join(name));
-        wanted.extend(stale.map(|path| (path, None)));
         wanted.extend(self.files.iter().map(|(name, content)| (own.join(name), Some(content))));
-        wanted.extend(self.certificates.iter().map(|(name, content)| (certificates.join(name), Some(content))));
+        if let Some(texts) = &self.certificates {
+            let stale = before.into_iter().flat_map(|route| &route.certificates).map(|name| certificates.join(name));
+            wanted.extend(stale.map(|path| (path, None)));
+            wanted.extend(texts.iter().map(|(name, content)| (certificates.join(name), Some(content))));
+        }
         let mut undo = Undo(Vec::new());
         for (path, content) in wanted {
             let held = std::fs::read(&path).ok();

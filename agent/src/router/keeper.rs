@@ -14,7 +14,7 @@ use super::apply::Applier;
 use super::control::{Control, Worker};
 use super::files::RouteFiles;
 use super::render::{ACTIVE, is_own, listenable, map_path, render};
-use super::route::{Lane, Route, Server, Slot};
+use super::route::{Canary, Lane, Route, Server, Slot};
 use crate::engine::{Engine, Running};
 use crate::fail::{Outcome, fail, internal, node};
 use crate::folders::{self, Folders};
@@ -141,16 +141,25 @@ impl Keeper {
             .unwrap_or_default();
         lane.set_servers(&servers);
         *route.lane_mut(slot) = Some(lane);
+        let canary = spec.canary.filter(|_| route.active.is_some_and(|active| active != slot));
         let files = RouteFiles::reveal(spec, secrets)?;
         route.files_hash.clone_from(&files.hash);
         let undo = files.write(&self.folders, before.as_ref())?;
 
         // First the release in its lane, with what serves untouched; then the one step that switches.
         let prepared = route.clone();
-        route.activate(slot);
-        route.hosts.clone_from(&spec.hosts);
-        route.wildcards.clone_from(&spec.wildcards);
-        route.certificates = files.certificates.keys().cloned().collect();
+        match canary {
+            // It is met under the names that lead to the other release.
+            Some(share) => route.canary = Some(Canary { slot, share }),
+            None => {
+                route.activate(slot);
+                route.hosts.clone_from(&spec.hosts);
+                route.wildcards.clone_from(&spec.wildcards);
+            }
+        }
+        if let Some(names) = files.certificate_names() {
+            route.certificates = names;
+        }
         let changed = before.as_ref() != Some(&route);
         let steps = if changed { vec![prepared, route] } else { vec![route] };
         for step in steps {
@@ -169,7 +178,7 @@ impl Keeper {
             self.persist(&spec.slug)?;
         }
         let serving = self.read(&spec.slug).await?;
-        if serving.release != Some(spec.release) {
+        if canary.is_none() && serving.release != Some(spec.release) {
             return Err(internal(format!(
                 "the router serves {:?} after the switch to {}",
                 serving.release, spec.release
@@ -215,15 +224,16 @@ impl Keeper {
         Ok(Serving { release: release.parse().ok().map(ReleaseNumber), replicas: replicas.collect() })
     }
 
-    /// The backend of a release that is to drain; it no longer stands by.
+    /// The backend of a release that is to drain; no new visitor meets it.
     async fn retire(&mut self, slug: &str, release: ReleaseNumber) -> Outcome<Option<String>> {
         let Some(route) = self.routes.get_mut(slug) else { return Ok(None) };
         let slot = Slot::BOTH.into_iter().find(|slot| route.lane(*slot).is_some_and(|lane| lane.release == release));
         if slot.is_some() && route.active == slot {
             return Err(internal(format!("{release} is what serves; it cannot be drained")));
         }
-        if slot.is_some() && route.standby == slot {
-            route.standby = None;
+        let before = route.clone();
+        slot.into_iter().for_each(|slot| route.dismiss(slot));
+        if *route != before {
             self.apply().await?;
             self.persist(slug)?;
         }
@@ -239,7 +249,7 @@ impl Keeper {
             return Err(internal(format!("{service} is what serves; its route must go first")));
         }
         *route.lane_mut(slot) = None;
-        route.standby.take_if(|standby| *standby == slot);
+        route.dismiss(slot);
         self.apply().await?;
         self.persist(&slug)?;
         Ok(true)

@@ -19,6 +19,7 @@ pub type Maps = BTreeMap<&'static str, BTreeMap<String, String>>;
 pub const HOSTS: &str = "hosts.map";
 pub const WILDCARDS: &str = "wildcards.map";
 pub const ACTIVE: &str = "active.map";
+pub const CANARY: &str = "canary.map";
 
 /// Everything that the router reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,7 @@ fn maps(routes: &BTreeMap<String, Route>) -> Maps {
     BTreeMap::from([
         (HOSTS, names(|route| &route.hosts, "")),
         (WILDCARDS, names(|route| &route.wildcards, ".")),
+        (CANARY, serving().filter_map(|route| Some((route.slug.clone(), route.canary_value()?))).collect()),
         (ACTIVE, serving().filter_map(|route| Some((route.slug.clone(), route.active_value()?))).collect()),
     ])
 }
@@ -127,6 +129,7 @@ pub fn map_commands(name: &str, held: &BTreeMap<String, String>, wanted: &BTreeM
 mod tests {
     use magrathea_core::names::ReleaseNumber;
 
+    use super::super::route::Canary;
     use super::*;
 
     fn lane(release: u32, places: usize) -> Lane {
@@ -187,6 +190,20 @@ mod tests {
         let route = routes.get_mut("i0").unwrap();
         route.standby = None;
         assert_eq!(by_name(route), [("r1".to_owned(), address()), ("s1".to_owned(), None)]);
+    }
+
+    #[test]
+    fn a_release_on_trial_has_its_share_without_a_reload() {
+        let mut routes = routes(Some(lane(1, 1)), Some(lane(2, 1)), Slot::A);
+        let before = render("global\n", &routes);
+        let route = routes.get_mut("i0").unwrap();
+        route.canary = Some(Canary { slot: Slot::B, share: 10 });
+        let tried = render("global\n", &routes);
+        assert_eq!((&tried.shape, &tried.maps[ACTIVE]), (&before.shape, &before.maps[ACTIVE]));
+        assert_eq!(tried.maps[CANARY]["i0"], "i0_b,2,10");
+        let route = routes.get_mut("i0").unwrap();
+        route.activate(Slot::A);
+        assert!(render("global\n", &routes).maps[CANARY].is_empty(), "to lead all to one ends the trial");
     }
 
     #[test]

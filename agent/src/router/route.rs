@@ -107,6 +107,14 @@ impl Lane {
     }
 }
 
+/// A release that only a part of the visitors meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    pub slot: Slot,
+    /// In percent.
+    pub share: u8,
+}
+
 /// An instance's route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -122,6 +130,9 @@ pub struct Route {
     /// The slot that served before and has not begun to drain: its replicas answer when none of those that serve can.
     #[serde(default)]
     pub standby: Option<Slot>,
+    /// What is tried out beside what serves.
+    #[serde(default)]
+    pub canary: Option<Canary>,
     pub a: Option<Lane>,
     pub b: Option<Lane>,
 }
@@ -136,6 +147,7 @@ impl Route {
             files_hash: String::new(),
             active: None,
             standby: None,
+            canary: None,
             a: None,
             b: None,
         }
@@ -178,6 +190,13 @@ impl Route {
         if self.active != Some(slot) {
             self.standby = self.active.replace(slot);
         }
+        self.canary = None;
+    }
+
+    /// Takes a slot's release away from visitors, where it has any beside those that serve.
+    pub fn dismiss(&mut self, slot: Slot) {
+        self.standby.take_if(|standby| *standby == slot);
+        self.canary.take_if(|canary| canary.slot == slot);
     }
 
     /// The lane whose replicas answer for a slot's when none of these can.
@@ -188,9 +207,17 @@ impl Route {
 
     /// The value of the map that decides: backend and release.
     pub fn active_value(&self) -> Option<String> {
-        let slot = self.active?;
-        let lane = self.lane(slot)?;
-        Some(format!("{},{}", slot.backend(&self.slug), lane.release.0))
+        self.value_of(self.active?)
+    }
+
+    /// The value of the map of releases on trial: backend, release and share.
+    pub fn canary_value(&self) -> Option<String> {
+        let Canary { slot, share } = self.canary?;
+        Some(format!("{},{share}", self.value_of(slot)?))
+    }
+
+    fn value_of(&self, slot: Slot) -> Option<String> {
+        Some(format!("{},{}", slot.backend(&self.slug), self.lane(slot)?.release.0))
     }
 }
 

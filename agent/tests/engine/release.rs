@@ -75,6 +75,7 @@ fn route(release: u32, backend: &str) -> RouteSpec {
         files: Default::default(),
         certificates: Default::default(),
         drain: Span(Duration::from_secs(5)),
+        canary: None,
     }
 }
 

@@ -38,6 +38,11 @@ pub struct SourceInfo {
     /// Seconds to wait for another deploy of the instance to end; refused at once when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<u32>,
+    /// Percent of visitors, 1 to 99, who meet the new release first, until somebody promotes or aborts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 99)]
+    #[param(minimum = 1, maximum = 99)]
+    pub canary: Option<u8>,
 }
 
 /// The phases of a deploy, in order.
@@ -55,6 +60,8 @@ pub enum Phase {
     App,
     Health,
     Proxy,
+    /// With `canary`: a share of the visitors meets the new release, until somebody promotes or aborts it.
+    Canary,
     Routing,
     /// The new release serves; the old one stands by until the new one has stayed up for `health.watch`.
     Watch,
@@ -64,7 +71,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Phase; 16] = [
+    pub const ALL: [Phase; 17] = [
         Phase::Receive,
         Phase::Detect,
         Phase::Build,
@@ -76,6 +83,7 @@ impl Phase {
         Phase::App,
         Phase::Health,
         Phase::Proxy,
+        Phase::Canary,
         Phase::Routing,
         Phase::Watch,
         Phase::Drain,
@@ -97,6 +105,7 @@ impl Phase {
             Phase::App => "app",
             Phase::Health => "health",
             Phase::Proxy => "proxy",
+            Phase::Canary => "canary",
             Phase::Routing => "routing",
             Phase::Watch => "watch",
             Phase::Drain => "drain",
@@ -196,9 +205,19 @@ pub enum DeployEventKind {
     Warning {
         message: String,
     },
+    /// The share of the visitors, in percent, is led to the new release.
+    Canary {
+        release: ReleaseNumber,
+        share: u8,
+    },
     Finished {
         deploy: Box<DeployInfo>,
     },
+}
+
+/// What people are told of a canary, as in `v9 gets 10 % of the visitors`.
+pub fn describe_canary(release: ReleaseNumber, share: u8) -> String {
+    format!("{release} gets {share} % of the visitors")
 }
 
 /// The answer to a plan request: what a deploy would do, without doing it.

@@ -278,6 +278,10 @@ pub struct RouteSpec {
     /// PEM certificate chains with keys, by file name.
     pub certificates: BTreeMap<String, SecretText>,
     pub drain: Span,
+    /// The release gets this share of visitors, in percent, beside the one that serves; all of them when absent. Never in a
+    /// stored plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<u8>,
 }
 
 /// The support layer's place in a plan; carried out by a later part of the product.

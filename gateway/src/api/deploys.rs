@@ -196,3 +196,14 @@ pub async fn cancel(
 ) -> Result<axum::Json<DeployInfo>, ApiError> {
     Ok(axum::Json(engine::cancel(&state, &actor, id).await?))
 }
+
+/// Lets a release on trial serve everybody.
+#[utoipa::path(post, path = "/v1/deploys/{id}/promote", tag = "deploys", params(("id" = String, Path)),
+    responses((status = 200, body = DeployInfo), (status = 409, description = "`not_on_trial`")))]
+pub async fn promote(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(id): Path<DeployId>,
+) -> Result<axum::Json<DeployInfo>, ApiError> {
+    Ok(axum::Json(engine::promote_trial(&state, &actor, id).await?))
+}

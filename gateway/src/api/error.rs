@@ -91,6 +91,7 @@ codes! {
     CertificateInvalid "certificate_invalid" UNPROCESSABLE_ENTITY "The certificate chain or key is malformed, or they do not belong together.",
     CsrInvalid "csr_invalid" UNPROCESSABLE_ENTITY "The certificate signing request is malformed or badly signed.",
     Locked "locked" CONFLICT "Another deploy of the instance is under way.",
+    NotOnTrial "not_on_trial" CONFLICT "The deploy has no release on trial.",
     NotCancellable "not_cancellable" CONFLICT "The deploy is over, or past the cut-over.",
     IdempotencyMismatch "idempotency_mismatch" CONFLICT "The idempotency key was used for something else.",
     NotPreview "not_preview" CONFLICT "The instance is no preview: it does not expire, and its label's deployers cannot take it away.",

@@ -57,6 +57,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/config/{key}", put(config::set).delete(config::unset))
         .route("/v1/deploys/{id}", get(deploys::show))
         .route("/v1/deploys/{id}/cancel", post(deploys::cancel))
+        .route("/v1/deploys/{id}/promote", post(deploys::promote))
         .route("/v1/apps/{app}/instances/{label}/drains", get(drains::list).post(drains::add))
         .route("/v1/apps/{app}/instances/{label}/drains/{id}", delete(drains::remove))
         .route("/v1/certificates", get(certificates::list))
@@ -189,7 +190,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::extend_preview, apps::destroy_preview, apps::timeline,
-        deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel,
+        deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel, deploys::promote,
         releases::list, releases::show, releases::diff, releases::rollback,
         releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,

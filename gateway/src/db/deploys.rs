@@ -219,6 +219,20 @@ pub async fn request_cancel(client: &impl Client, id: DeployId, person: &str) ->
     Ok(client.execute(sql, &[&id.0, &person]).await? == 1)
 }
 
+/// Lets a release on trial serve everybody. False when the deploy has none on trial.
+pub async fn request_promotion(client: &impl Client, id: DeployId, person: &str) -> Result<bool, DbError> {
+    let sql = "UPDATE deploys SET promoted_by = coalesce(promoted_by, $2)
+               WHERE id = $1 AND status = 'running' AND phase = 'canary' AND cancelled_by IS NULL";
+    Ok(client.execute(sql, &[&id.0, &person]).await? == 1)
+}
+
+/// Who wants a release on trial to serve everybody.
+pub async fn find_promotion(client: &impl Client, id: DeployId) -> Result<Option<String>, DbError> {
+    let statement = client.prepare_cached("SELECT promoted_by FROM deploys WHERE id = $1").await?;
+    let row = client.query_opt(&statement, &[&id.0]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+}
+
 /// Ends one phase and begins the next. Not waited for on disk: recovery asks the router, not this table.
 pub async fn enter_phase(
     client: &impl Client,

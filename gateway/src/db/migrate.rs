@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2300_logs",
     "2400_config_versions",
     "2500_previews",
+    "2600_canary",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -48,7 +48,7 @@ pub use redeploy::{Values, redeploy, rollback};
 pub use runtime::Engine;
 pub use secrets::rotate_password;
 pub use submit::{into_api, locked, submit, submit_all, submit_tar};
-pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys};
+pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys, promote_trial};
 
 use crate::state::State;
 

@@ -58,9 +58,10 @@ async fn claim(state: &Arc<State>, previous: bool) -> anyhow::Result<()> {
 
 async fn recover(state: &Arc<State>, deploy: Deploy, hold: Hold) {
     let lease = lease::keep(state, deploy.id());
+    let mut hold = Some(hold);
     while let Err(failure) = tokio::select! {
         () = lease.lost.cancelled() => Ok(()),
-        result = settle(state, &deploy) => result,
+        result = settle(state, &deploy, &mut hold) => result,
     } {
         tracing::warn!(deploy = %deploy.id(), "recovering: {failure}; trying again");
         if let Some(cause) = &failure.cause {
@@ -72,7 +73,7 @@ async fn recover(state: &Arc<State>, deploy: Deploy, hold: Hold) {
     drop(hold);
 }
 
-async fn settle(state: &Arc<State>, deploy: &Deploy) -> Result<(), Failure> {
+async fn settle(state: &Arc<State>, deploy: &Deploy, hold: &mut Option<Hold>) -> Result<(), Failure> {
     let mut attempt = reopen(state, deploy).await?;
     if attempt.plan.is_some() {
         state.engine.wait_ready(&attempt.site.nodes()).await;
@@ -80,6 +81,12 @@ async fn settle(state: &Arc<State>, deploy: &Deploy) -> Result<(), Failure> {
         if deploy.committed || serving.release == Some(attempt.release) {
             attempt.recorder.warn("the gateway was restarted; the new release serves, and its deploy is completed");
             pipeline::finish(&mut attempt, None, serving).await;
+            return Ok(());
+        }
+        if deploy.info.phase == Phase::Canary && attempt.old.is_some() {
+            attempt.recorder.warn("the gateway was restarted; the trial goes on");
+            let stop = state.engine.stop_token(deploy.id());
+            pipeline::resume_trial(&mut attempt, &stop, hold).await;
             return Ok(());
         }
     }

@@ -116,6 +116,9 @@ fn refusal(error: ApiError) -> LabelRefusal {
 
 /// Whether somebody may deploy the app at all, before a large source is taken in; the label is known only after it.
 async fn admit(state: &State, actor: &Actor, name: &AppName, info: &SourceInfo) -> Result<Option<App>, ApiError> {
+    if info.canary.is_some_and(|share| !(1..=99).contains(&share)) {
+        return Err(ApiError::new(Code::QueryInvalid, "a canary gets 1 to 99 percent of the visitors"));
+    }
     if state.shutdown.is_cancelled() {
         return Err(ApiError::new(Code::ShuttingDown, "the gateway is about to end; try again soon"));
     }

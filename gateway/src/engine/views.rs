@@ -91,6 +91,32 @@ pub async fn cancel(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<D
     deploy_info(state, actor, id, Verb::Look).await
 }
 
+/// Lets a release on trial serve everybody.
+pub async fn promote_trial(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<DeployInfo, ApiError> {
+    let info = deploy_info(state, actor, id, Verb::Deploy).await?;
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    if !deploys::request_promotion(&tx, id, &actor.name).await? {
+        return Err(ApiError::new(Code::NotOnTrial, "the deploy has no release on trial")
+            .with_hint("`td deploy info` tells how far it is; a trial begins with `td app deploy --canary 10`"));
+    }
+    let release = info.release.map(|release| release.to_string()).unwrap_or_default();
+    let message = format!("{release} is to serve everybody");
+    let entry = timeline::NewEntry {
+        actor: Some(actor),
+        action: "deploy.promote",
+        app: Some(&info.app),
+        label: Some(&info.label),
+        cluster: Some(&info.cluster),
+        message: &message,
+        ..Default::default()
+    };
+    timeline::append(&tx, entry).await?;
+    tx.commit().await?;
+    drop(conn);
+    deploy_info(state, actor, id, Verb::Look).await
+}
+
 async fn visible_instances(conn: &impl Client, actor: &Actor, app: Option<AppId>) -> Result<Vec<Instance>, ApiError> {
     let mut listed = match app {
         None => instances::list_instances(conn).await?,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use magrathea_core::api::{DeployEventKind, DeployInfo, DeployStatus, Phase};
+use magrathea_core::api::{DeployEventKind, DeployInfo, DeployStatus, Phase, describe_canary};
 
 /// A phase that takes longer is announced before its first word.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,6 +44,9 @@ impl Lines {
                 lines
             }
             DeployEventKind::Warning { message } => vec![format!(" !     {message}")],
+            DeployEventKind::Canary { release, share } => {
+                vec![format!(" !     {}", describe_canary(*release, *share))]
+            }
             DeployEventKind::Finished { deploy } => self.end(deploy),
         }
     }

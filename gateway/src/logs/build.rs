@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use magrathea_core::api::DeployEventKind;
+use magrathea_core::api::{DeployEventKind, describe_canary};
 use magrathea_core::logs::{Cursor, LogLayer, LogQuery, LogRecord, Mark};
 use magrathea_core::names::InstanceId;
 use tokio::sync::mpsc;
@@ -98,6 +98,7 @@ fn record(line: DeployLine) -> LogRecord {
     let (text, phase) = match line.event {
         DeployEventKind::Log { phase, line } => (line, Some(phase)),
         DeployEventKind::Warning { message } => (format!("warning: {message}"), None),
+        DeployEventKind::Canary { release, share } => (describe_canary(release, share), None),
         DeployEventKind::Finished { deploy } => {
             (format!("deploy {}: {:?}", deploy.id, deploy.status).to_lowercase(), None)
         }

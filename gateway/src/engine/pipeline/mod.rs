@@ -3,6 +3,7 @@
 
 mod back;
 mod build;
+mod canary;
 mod lay;
 mod password;
 mod revert;
@@ -17,12 +18,14 @@ use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use magrathea_core::units::count;
 use magrathea_core::wire::{Blob, Progress, Serving};
+use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
 use super::events::Recorder;
 use super::failure::Failure;
 use super::layout::Site;
 use super::lease;
+use super::runtime::Hold;
 use crate::actor::{Actor, GATEWAY};
 use crate::db::deploys::{self, End};
 use crate::db::timeline;
@@ -110,10 +113,10 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
     let lease = lease::keep(&state, id);
     let stop = state.engine.stop_token(id);
     let mut attempt = Attempt::new(&job, &recorder);
-    let hold = state.engine.hold(job.site.instance.id).await;
+    let mut hold = Some(state.engine.hold(job.site.instance.id).await);
     let work = async {
         // People stop it before its switch only.
-        let ready = tokio::select! {
+        let mut ready = tokio::select! {
             biased;
             () = stop.cancelled() => Err(Failure::new(
                 "cancelled",
@@ -121,10 +124,10 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
             )),
             ready = prepare(&job, &mut attempt) => ready,
         };
-        match ready {
-            Ok(()) => cut_over(&mut attempt, &actor).await,
-            Err(failure) => fail(&mut attempt, Some(&actor), failure).await,
+        if let (Ok(laid), Some(share)) = (&ready, job.info.canary) {
+            ready = canary::try_out(&attempt, share, laid, &stop, &mut hold).await;
         }
+        decide(&mut attempt, Some(&actor), ready).await;
     };
     tokio::select! {
         biased;
@@ -135,17 +138,32 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
     drop(hold);
 }
 
-/// Everything before the switch.
-async fn prepare(job: &Job, attempt: &mut Attempt) -> Result<(), Failure> {
+/// Everything before the switch. Tells what its last phase came to.
+async fn prepare(job: &Job, attempt: &mut Attempt) -> Result<String, Failure> {
     let made = build::make_release(job, attempt).await?;
     lay::lay(attempt, &made).await
 }
 
-async fn cut_over(attempt: &mut Attempt, actor: &Actor) {
+/// Goes on with a release that is on trial, after its gateway was killed.
+pub async fn resume_trial(attempt: &mut Attempt, stop: &CancellationToken, hold: &mut Option<Hold>) {
+    let decided = canary::await_decision(attempt, stop, hold).await;
+    decide(attempt, None, decided).await;
+}
+
+/// Cuts over to a release that is ready, telling what the phase before came to, or takes one back that is not.
+async fn decide(attempt: &mut Attempt, actor: Option<&Actor>, ready: Result<String, Failure>) {
+    let entered = async { Ok(attempt.recorder.enter(Phase::Routing, &ready?).await?) };
+    match entered.await {
+        Ok(()) => cut_over(attempt, actor).await,
+        Err(failure) => fail(attempt, actor, failure).await,
+    }
+}
+
+async fn cut_over(attempt: &mut Attempt, actor: Option<&Actor>) {
     match switch(attempt).await {
         Ok(serving) => match stand_by(attempt).await {
-            Ok(()) => finish(attempt, Some(actor), serving).await,
-            Err(failure) => fail(attempt, Some(actor), failure).await,
+            Ok(()) => finish(attempt, actor, serving).await,
+            Err(failure) => fail(attempt, actor, failure).await,
         },
         Err(failure) => {
             // A lost call leaves open which release serves: the router is asked once its node is back.
@@ -155,10 +173,10 @@ async fn cut_over(attempt: &mut Attempt, actor: &Actor) {
                 if let Ok(serving) = read_serving(attempt).await
                     && serving.release == Some(attempt.release)
                 {
-                    return finish(attempt, Some(actor), serving).await;
+                    return finish(attempt, actor, serving).await;
                 }
             }
-            fail(attempt, Some(actor), failure).await;
+            fail(attempt, actor, failure).await;
         }
     }
 }

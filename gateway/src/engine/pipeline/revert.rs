@@ -6,6 +6,7 @@ use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::wire::{DataFate, Prune};
 
 use super::Attempt;
+use super::switch::drain;
 use crate::db::releases;
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
@@ -29,10 +30,13 @@ pub async fn revert(attempt: &Attempt) {
 async fn take_back(attempt: &Attempt, plan: &Plan) -> Vec<Failure> {
     let mut failures = Vec::new();
     // First what visitors see: the old route, cache and services as they were.
-    let switching = attempt.recorder.phase() >= Phase::Routing;
+    let switching = attempt.recorder.phase() >= Phase::Canary;
     let untouched = |r: &&Resource| !switching && matches!(r.spec, Spec::Route(_));
     for before in changed_back(attempt.old.as_ref(), plan).into_iter().filter(|r| !untouched(r)) {
         failures.extend(attempt.applier.ensure(before, UNHEARD).await.err());
+    }
+    if switching {
+        drain(attempt, plan).await;
     }
     let is_new = |resource: &&Resource| attempt.old.as_ref().and_then(|old| old.get(&resource.key)).is_none();
     let mut unwanted = parts(plan, Part::Replicas);

@@ -151,7 +151,8 @@ fn obsolete<'a>(old: &'a Plan, plan: &Plan) -> Vec<&'a Resource> {
     old.resources.iter().filter(is_obsolete).collect()
 }
 
-async fn drain(attempt: &Attempt, old: &Plan) -> u32 {
+/// Lets a release that no longer serves end its requests; gives how many were cut.
+pub async fn drain(attempt: &Attempt, old: &Plan) -> u32 {
     let Some(release) = old.release() else { return 0 };
     let timeout = old.resources.iter().find_map(|resource| match &resource.spec {
         Spec::Route(route) => Some(route.drain),

@@ -42,7 +42,9 @@ async fn a_deploy_goes_through_all_phases_and_a_second_one_replaces_it() {
             _ => None,
         })
         .collect();
-    assert_eq!(phases, Phase::ALL);
+    // Nobody asked for a canary.
+    let all: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Canary).collect();
+    assert_eq!(phases, all);
 
     let made = |events: &[DeployEvent]| {
         let told = DeployEventKind::Log { phase: Phase::Receive, line: "made the app blog".into() };

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::upload::upload;
-use crate::client::Client;
-use crate::command::deploy::{print_running, print_summary};
+use crate::client::{Client, Query};
+use crate::command::deploy::{print_running, print_summary, print_trial};
 use crate::context::{Context, locate};
 use crate::exit::{Exit, Failure};
-use crate::follow::{End, follow};
+use crate::follow::{End, Until, follow};
 use crate::human;
 use crate::progress::{Events, Progress, Target};
 use crate::source::{self, Sent, Version};
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Deploy every label of magrathea.yml, side by side; the exit code is the first failure's
     #[arg(long, conflicts_with = "events")]
     all: bool,
+    /// Let only this share of the visitors meet the new release, in percent, until `td deploy promote` or `td deploy abort`
+    #[arg(long, value_name = "PERCENT", conflicts_with_all = ["all", "no_wait"], value_parser = clap::value_parser!(u8).range(1..=99))]
+    canary: Option<u8>,
     /// Return as soon as the source is received
     #[arg(long, conflicts_with_all = ["events", "timeout"])]
     pub no_wait: bool,
@@ -54,15 +57,21 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
             printer.data(deploy.id.to_string());
         });
     }
-    let deadline = tokio::time::Instant::now() + arguments.timeout.0;
+    let until =
+        Until { deadline: Some(tokio::time::Instant::now() + arguments.timeout.0), canary: arguments.canary.is_some() };
     let end = if arguments.events {
-        follow(&client, deploy.id, Some(deadline), &mut Events(context.printer)).await
+        follow(&client, deploy.id, until, &mut Events(context.printer)).await
     } else {
-        follow(&client, deploy.id, Some(deadline), &mut progress).await
+        follow(&client, deploy.id, until, &mut progress).await
     };
     progress.finish();
     match end? {
         End::Finished(deploy) => Ok(report(context, arguments, &deploy, &progress, begun.elapsed())),
+        End::OnTrial => {
+            print_trial(context.printer, deploy.id);
+            let route = ["deploys", &deploy.id.to_string()];
+            context.show(client.get(&route, &Query::new()).await?, |_, _: DeployInfo| {})
+        }
         End::TimedOut => {
             print_running(context.printer, deploy.id, &format!("not over after {}", arguments.timeout));
             Ok(Exit::Running)
@@ -101,6 +110,7 @@ pub async fn send<T: DeserializeOwned>(
     source.info.label = context.globals.label.clone();
     source.info.create = true;
     source.info.idempotency_key = Some(Uuid::now_v7().to_string());
+    source.info.canary = arguments.canary;
     source.info.wait = arguments.wait.map(Span::whole_seconds);
     let sent = Sent::default();
     let uploading = progress.uploading(sent.clone());

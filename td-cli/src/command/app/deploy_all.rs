@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::command::deploy::describe_status;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::follow::{End, follow};
+use crate::follow::{End, Until, follow};
 use crate::human;
 use crate::printer::clean;
 use crate::progress::{Progress, Target};
@@ -70,7 +70,7 @@ async fn watch(
     if deadline.is_none() {
         return Ok(Ended { label, deploy: Some(deploy), refusal: None, exit: Exit::Done });
     }
-    let (deploy, exit) = match follow(client, deploy.id, deadline, &mut progress).await? {
+    let (deploy, exit) = match follow(client, deploy.id, Until { deadline, canary: false }, &mut progress).await? {
         End::Finished(deploy) => {
             let exit = Exit::of_deploy(&deploy);
             if let Some(failure) = &deploy.failure {
@@ -78,7 +78,7 @@ async fn watch(
             }
             (*deploy, exit)
         }
-        End::TimedOut | End::Detached => (deploy, Exit::Running),
+        End::TimedOut | End::Detached | End::OnTrial => (deploy, Exit::Running),
     };
     Ok(Ended { label, deploy: Some(deploy), refusal: None, exit })
 }

@@ -7,7 +7,7 @@ use magrathea_core::api::{ChangeConfig, ConfigChanged, DeployInfo};
 use crate::command::deploy::conclude;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::follow::follow;
+use crate::follow::{Until, follow};
 use crate::progress::{Progress, Target};
 
 /// Whether what serves is deployed with the new values at once.
@@ -49,7 +49,7 @@ pub async fn follow_all(context: &Context<'_>, deploys: &[DeployInfo]) -> Result
     for deploy in deploys {
         context.printer.note(format!("deploying {} ({}) with it", deploy.app, deploy.label));
         let mut progress = Progress::new(context.printer, Target::Progress);
-        let end = follow(&client, deploy.id, None, &mut progress).await;
+        let end = follow(&client, deploy.id, Until::default(), &mut progress).await;
         progress.finish();
         let ended = conclude(context, deploy.id, end?, &progress);
         if ended == Exit::Running {

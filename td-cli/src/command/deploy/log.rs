@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Which, print_running, print_summary};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::follow::{End, follow};
+use crate::follow::{End, Until, follow};
 use crate::progress::{Events, Progress, Target};
 
 #[derive(Debug, clap::Args)]
@@ -25,9 +25,9 @@ pub async fn follow_to_end(context: &Context<'_>, id: Uuid, target: Target) -> R
     let client = context.client()?;
     let mut progress = Progress::new(context.printer, target);
     let end = if context.globals.json {
-        follow(&client, id, None, &mut Events(context.printer)).await
+        follow(&client, id, Until::default(), &mut Events(context.printer)).await
     } else {
-        follow(&client, id, None, &mut progress).await
+        follow(&client, id, Until::default(), &mut progress).await
     };
     progress.finish();
     Ok(conclude(context, id, end?, &progress))
@@ -40,7 +40,7 @@ pub fn conclude(context: &Context<'_>, id: Uuid, end: End, progress: &Progress<'
             print_summary(context.printer, &deploy, progress, None);
             Exit::of_deploy(&deploy)
         }
-        End::TimedOut | End::Detached => {
+        End::TimedOut | End::Detached | End::OnTrial => {
             print_running(context.printer, id, "detached");
             Exit::Running
         }

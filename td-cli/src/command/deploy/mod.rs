@@ -5,10 +5,11 @@ mod info;
 mod list;
 mod log;
 mod result;
+mod trial;
 
 pub use list::{describe_status, print};
 pub use log::{conclude, follow_to_end};
-pub use result::{print_running, print_summary};
+pub use result::{print_running, print_summary, print_trial};
 
 use magrathea_core::api::DeployInfo;
 use uuid::Uuid;
@@ -28,6 +29,11 @@ pub enum Command {
     Log(log::Arguments),
     /// Stop a deploy before its cut-over; what served before serves on
     Cancel(Which),
+    /// Let a release on trial serve everybody
+    #[command(after_help = "A trial begins with `td app deploy --canary 10`.")]
+    Promote(Which),
+    /// Take a release on trial back; what serves serves everybody again
+    Abort(Which),
 }
 
 /// A deploy.
@@ -44,6 +50,8 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Info(which) => info::run(context, &which).await,
         Command::Log(arguments) => log::run(context, &arguments).await,
         Command::Cancel(which) => cancel::run(context, &which).await,
+        Command::Promote(which) => trial::promote(context, &which).await,
+        Command::Abort(which) => trial::abort(context, &which).await,
     }
 }
 

@@ -62,3 +62,10 @@ pub fn print_running(printer: &Printer, deploy: Uuid, why: &str) {
         "{why}: the deploy goes on\n  follow it: td deploy log {deploy}\n  stop it:   td deploy cancel {deploy}"
     ));
 }
+
+/// Tells how to decide about a release that is on trial.
+pub fn print_trial(printer: &Printer, deploy: Uuid) {
+    printer.message(format!(
+        "the new release is on trial\n  let it serve everybody: td deploy promote {deploy}\n  take it back:           td deploy abort {deploy}"
+    ));
+}

@@ -43,11 +43,11 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
             reply(built.boxed().await)
         }
         Action::AwaitHealthy(action) => {
-            let healthy = health::await_healthy(&agent.engine, &agent.events, &action);
+            let healthy = health::await_healthy(agent, &action);
             unless_cancelled(call, reply_of(healthy).boxed()).await
         }
         Action::Watch(action) => {
-            let watched = health::watch(&agent.engine, &agent.events, &action);
+            let watched = health::watch(agent, &action);
             unless_cancelled(call, reply_of(watched).boxed()).await
         }
         Action::Drain(action) => {
@@ -162,6 +162,7 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
         Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Support(_) | Spec::Logs(_) => false,
         Spec::Service(spec) => {
             agent.router.forget(&spec.name).await?;
+            agent.checks.forget(&spec.name);
             engine.remove_service(&engine.prefix().name(&spec.name)).await?
         }
         Spec::Cache(spec) => agent.caches.remove(&spec.slug).await?,
@@ -197,6 +198,7 @@ async fn prune(agent: &NodeAgent, action: &Prune) -> Outcome<Pruned> {
     let mut pruned = Pruned::default();
     let own: Vec<_> = agent.engine.list_services().await?.into_iter().map(|service| service.name).collect();
     for name in &action.services {
+        agent.checks.forget(name);
         let outcome = if own.contains(name) {
             match agent.router.forget(name).await {
                 Ok(_) => agent.engine.remove_service(&agent.engine.prefix().name(name)).await,

@@ -11,6 +11,7 @@ use crate::config::EngineOptions;
 use crate::engine::Engine;
 use crate::fail::Outcome;
 use crate::folders::Folders;
+use crate::health::Checks;
 use crate::logs::{Logs, collect};
 use crate::router::Router;
 use crate::serial::Serial;
@@ -30,6 +31,7 @@ pub struct NodeAgent {
     pub(crate) spool: Spool,
     pub(crate) logs: Arc<Logs>,
     pub(crate) events: Events,
+    pub(crate) checks: Checks,
     pub(crate) serial: Serial,
     pub tasks: TaskTracker,
     stop: CancellationToken,
@@ -50,6 +52,7 @@ impl NodeAgent {
             spool: Spool::open(folders.spool())?,
             logs: Arc::new(Logs::new(folders.logs())),
             events: Events::default(),
+            checks: Checks::default(),
             serial: Serial::default(),
             stop: CancellationToken::new(),
             router,

@@ -11,12 +11,13 @@ use magrathea_core::wire::Observation;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{ContainerEvent, Engine, Happening};
+use crate::engine::{ContainerEvent, Engine, Happening, Running};
+use crate::health::{Answer, Prober};
 use crate::node::NodeAgent;
 
 /// After a lost connection to the engine.
 const RECONNECT: Duration = Duration::from_millis(500);
-/// How long a restarted replica may take to listen before the router learns of it all the same: its own health check
+/// How long a restarted replica may take to be well before the router learns of it all the same: its own health check
 /// decides from then on.
 const LISTEN_LIMIT: Duration = Duration::from_secs(60);
 const LISTEN_POLL: Duration = Duration::from_millis(50);
@@ -103,27 +104,33 @@ async fn handle(agent: &Arc<NodeAgent>, stop: &CancellationToken, told: &mut Has
     let _ = agent.events.0.send(event);
 }
 
-/// Hands a replica that Swarm started anew to the router, once it listens.
-async fn join(agent: &NodeAgent, event: &ContainerEvent) {
+/// Hands a replica that Swarm started to the router, once it is well: as its release's health check wants it, or, when
+/// this agent was not told of one, once it listens.
+async fn join(agent: &Arc<NodeAgent>, event: &ContainerEvent) {
     let Some(port) = agent.router.port_of(&event.service).await else { return };
-    let give_up = tokio::time::Instant::now() + LISTEN_LIMIT;
-    loop {
-        let address = address_of(&agent.engine, event).await;
-        let Ok(address) = address else { return };
-        if let Some(address) = address.map(|ip| SocketAddr::new(ip, port))
-            && (tokio::net::TcpStream::connect(address).await.is_ok() || tokio::time::Instant::now() > give_up)
-        {
-            agent.router.joined(event.service.clone(), event.container.clone(), address).await;
-            return;
+    let check = agent.checks.get(&event.service);
+    let Ok(prober) = check.as_ref().map(|check| Prober::new(agent, check)).transpose() else { return };
+    let pause = check.map_or(LISTEN_POLL, |check| check.interval.0.max(LISTEN_POLL));
+    let begun = tokio::time::Instant::now();
+    while let Some(replica) = replica_of(&agent.engine, event).await {
+        if let Some(address) = replica.address.map(|ip| SocketAddr::new(ip, port)) {
+            let well = match &prober {
+                Some(prober) => prober.ask(&replica, begun.elapsed()).await == Answer::Well,
+                None => tokio::net::TcpStream::connect(address).await.is_ok(),
+            };
+            if well || begun.elapsed() > LISTEN_LIMIT {
+                agent.router.joined(event.service.clone(), event.container.clone(), address).await;
+                return;
+            }
         }
-        tokio::time::sleep(LISTEN_POLL).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// The replica's address; the error: it is gone.
-async fn address_of(engine: &Engine, event: &ContainerEvent) -> Result<Option<std::net::IpAddr>, ()> {
-    let running = engine.running(&event.service).await.map_err(drop)?;
-    running.into_iter().find(|r| r.container == event.container).map(|r| r.address).ok_or(())
+/// The replica; none when it is gone.
+async fn replica_of(engine: &Engine, event: &ContainerEvent) -> Option<Running> {
+    let running = engine.running(&event.service).await.ok()?;
+    running.into_iter().find(|replica| replica.container == event.container)
 }
 
 fn resync_caches(agent: &Arc<NodeAgent>, stop: &CancellationToken) {

@@ -31,7 +31,11 @@ fn check_name(kind: &'static str, value: &str, max: usize) -> Result<(), NameErr
         }
     }
     if bytes.len() > max {
-        return fail(if max <= 32 { "is longer than 32 characters" } else { "is longer than 63 characters" });
+        return fail(match max {
+            0..=20 => "is longer than 20 characters",
+            21..=32 => "is longer than 32 characters",
+            _ => "is longer than 63 characters",
+        });
     }
     if !bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-') {
         return fail("may hold only lower-case letters, digits and hyphens");
@@ -121,6 +125,24 @@ name!(
     /// An IP access list, unique in its organisation.
     ListName, "list name", "list-name", 32
 );
+name!(
+    /// A process type of an app, as in `web` or `queue`.
+    ProcessName, "process type", "process-name", 20
+);
+
+/// The process type that visitors reach.
+pub const WEB: &str = "web";
+
+impl ProcessName {
+    /// The process type that visitors reach.
+    pub fn web() -> Self {
+        ProcessName(WEB.to_owned())
+    }
+
+    pub fn is_web(&self) -> bool {
+        self.0 == WEB
+    }
+}
 
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident) => {

@@ -80,6 +80,12 @@ impl Node {
         (mark, node.from_label)
     }
 
+    /// Whether the text itself gives the key behind `keys` a value.
+    pub fn says(&self, keys: &[&str]) -> bool {
+        let found = keys.iter().try_fold(self, |node, key| Some(&node.get(key)?.node));
+        found.is_some_and(|node| !matches!(node.kind, Kind::Null))
+    }
+
     /// The tree without the keys that are `null`.
     pub fn without_nulls(self) -> Node {
         let keep = |entry: Entry| {

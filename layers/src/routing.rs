@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::{Access, DEFAULT_LABEL, ProxyKind, Stack, Tls};
-use magrathea_core::names::{AppName, LabelName, Layer};
+use magrathea_core::names::{AppName, LabelName, Layer, WEB};
 use magrathea_core::plan::{Resource, RouteSpec, SecretText, Spec, hash_text};
 use magrathea_core::units::Span;
 use minijinja::{Value, context};
@@ -103,7 +103,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         release: input.release,
         hosts: hosts.exact,
         wildcards: hosts.wildcards,
-        service: service_name(input),
+        service: service_name(input, WEB),
         port: replica_port(input.uid),
         backend: render("backend.cfg", include_str!("../templates/backend.cfg.j2"), values)?,
         server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s".into(),

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Case, span, texts};
-use magrathea_core::manifest::{Location, Mysql, Stack, Writable, WritableKind};
+use magrathea_core::manifest::{Location, Mysql, Stack, Worker, Writable, WritableKind};
 use magrathea_core::units::ByteSize;
 use proptest::prelude::*;
 
@@ -47,6 +47,40 @@ fn an_app_that_says_everything() {
     snapshot("full", &Case::full().plan().unwrap());
     let nginx = texts(&Case::full().nginx().plan().unwrap());
     insta::assert_snapshot!("full-nginx-cache", nginx["cache"]);
+}
+
+#[test]
+fn workers_are_the_release_with_another_command() {
+    let mut case = Case::small(Stack::Php);
+    let mut worker = |name: &str, worker| case.sections.app_layer.workers.insert(name.parse().unwrap(), worker);
+    worker(
+        "queue",
+        Worker { run: Some("php worker.php".into()), replicas: 2, cpus: Some("0.5".into()), ..Default::default() },
+    );
+    worker("idle", Worker { run: Some("cron -f".into()), replicas: 0, ..Default::default() });
+    let resources = case.plan().unwrap();
+    let keys: Vec<_> = resources.iter().filter(|r| r.key.starts_with("app/")).map(|r| r.key.as_str()).collect();
+    assert_eq!(keys, ["app/web", "app/idle", "app/queue"]);
+    let plan = without_texts(&resources);
+    let of = |key: &str| &plan.as_array().unwrap().iter().find(|r| r["key"] == key).unwrap()["spec"];
+    let (web, queue) = (of("app/web"), of("app/queue"));
+    for same in ["image", "network", "user", "mounts", "secret_env", "capabilities", "read_only"] {
+        assert_eq!(web[same], queue[same], "{same}");
+    }
+    insta::assert_snapshot!("worker", serde_json::to_string_pretty(queue).unwrap());
+
+    for (name, worker, refused) in [
+        ("web", Worker { run: Some("x".into()), ..Default::default() }, "is the process type that visitors reach"),
+        ("queue", Worker::default(), "has nothing to run"),
+        ("queue", Worker { run: Some("x".into()), memory: ByteSize::mib(8), ..Default::default() }, "8MiB is less"),
+        ("queue", Worker { run: Some("x".into()), cpus: Some("many".into()), ..Default::default() }, "\"many\" is not"),
+    ] {
+        let mut case = Case::small(Stack::Static);
+        case.sections.app_layer.workers.insert(name.parse().unwrap(), worker);
+        let error = case.plan().unwrap_err();
+        assert!(error.to_string().starts_with(&format!("app_layer.workers.{name}")), "{error}");
+        assert!(error.to_string().contains(refused), "{error}");
+    }
 }
 
 #[test]

@@ -111,15 +111,18 @@ impl Engine {
         self.docker.list_containers(Some(options)).await.doing(|| "listing containers".into())
     }
 
-    /// The tasks of a service that failed, by the plan's name.
+    /// The tasks of a service that failed or came to an end by themselves, by the plan's name.
     pub async fn failed_tasks(&self, service: &str) -> Outcome<Vec<FailedTask>> {
         let failed = self.tasks(service).await?.into_iter().filter_map(|task| {
             let status = task.status?;
             let rejected = matches!(status.state, Some(TaskState::REJECTED));
-            if !rejected && !matches!(status.state, Some(TaskState::FAILED)) {
-                return None;
-            }
-            Some(FailedTask { slot: task.slot.unwrap_or_default(), rejected, error: status.err.unwrap_or_default() })
+            let error = match status.state {
+                Some(TaskState::FAILED | TaskState::REJECTED) => status.err.unwrap_or_default(),
+                // A server or a worker has no reason to end by itself, whatever its status.
+                Some(TaskState::COMPLETE) => "its process ended with status 0".to_owned(),
+                _ => return None,
+            };
+            Some(FailedTask { slot: task.slot.unwrap_or_default(), rejected, error })
         });
         Ok(failed.collect())
     }

@@ -2,7 +2,7 @@
 //! frames both ways; here it is carried, what is at its end stands in the modules below.
 
 mod connect;
-mod exec;
+pub mod exec;
 mod files;
 mod logs;
 mod process;

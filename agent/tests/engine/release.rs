@@ -198,12 +198,61 @@ async fn a_release_replaces_another_without_a_failed_request() {
     assert_eq!(error.log_tail, ["broken by design"], "{error:?}");
     node.remove(Layer::App, Spec::Service(Box::new(broken))).await.unwrap();
     never.service = format!("{SLUG}-web-v4");
-    never.contains = Some("no such text".into());
+    if let Probe::Http { contains, .. } = &mut never.probe {
+        *contains = Some("no such text".into());
+    }
     never.timeout = Span(Duration::from_secs(1));
-    let error = node.ask(never).await.unwrap_err();
+    let error = node.ask(never.clone()).await.unwrap_err();
     assert!(error.message.contains("without the wanted text: release 4"), "{error}");
+    other_probes(&node, never).await;
 
     assert!(node.remove(Layer::Routing, Spec::Route(route(4, BACKEND))).await.unwrap().changed);
     assert!(get("app.test").await.unwrap_err().contains("404"));
     node.end().await;
+}
+
+/// Connections, commands, and having run for a while.
+async fn other_probes(node: &Node, like: AwaitHealthy) {
+    let second = Span(Duration::from_secs(1));
+    let ask = async |probe: Probe, attempts: Option<u16>| {
+        let timeout = if attempts.is_some() { Span(Duration::from_secs(9)) } else { second };
+        node.ask(AwaitHealthy { probe, attempts, attempt_timeout: second, timeout, ..like.clone() }).await
+    };
+    let command =
+        |line: &str| Probe::Command { command: ["sh", "-c", line].map(str::to_owned).to_vec(), title: line.to_owned() };
+    ask(Probe::Tcp { port: 8080 }, None).await.unwrap();
+    let error = ask(Probe::Tcp { port: 8081 }, None).await.unwrap_err();
+    assert!(error.message.contains("port 8081 takes no connection"), "{error}");
+    ask(Probe::Running { span: Span(Duration::from_millis(100)) }, None).await.unwrap();
+    let error = ask(Probe::Running { span: Span(Duration::from_secs(9)) }, None).await.unwrap_err();
+    assert!(error.message.contains("did not run for 9 s"), "{error}");
+
+    ask(command("test $PLAIN = plain"), None).await.unwrap();
+    let began = Instant::now();
+    let error = ask(command("echo wrong; exit 7"), Some(2)).await.unwrap_err();
+    assert_eq!(error.message, "a replica gave 2 wrong answers: `echo wrong; exit 7` ended with exit status 7: wrong");
+    assert!(began.elapsed() < Duration::from_secs(5), "the attempts end it, not the time");
+
+    // What takes too long is ended with all that it started; also when nobody waits any more.
+    let left =
+        async || node.agent.engine.exec(&first(node).await, &["sh", "-c", "cat /proc/[0-9]*/cmdline"], None).await;
+    let line = "sleep 4321 & sleep 4322";
+    let error = ask(command(line), Some(1)).await.unwrap_err();
+    assert!(error.message.contains("was killed: it took longer than 1 s"), "{error}");
+    let long = AwaitHealthy {
+        probe: command(line),
+        timeout: Span(Duration::from_secs(60)),
+        attempt_timeout: Span(Duration::from_secs(60)),
+        ..like.clone()
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(700), node.ask(long)).await.is_err(), "it is under way");
+    let give_up = Instant::now() + Duration::from_secs(5);
+    while left().await.unwrap().out.contains("432") {
+        assert!(Instant::now() < give_up, "the program goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn first(node: &Node) -> String {
+    node.agent.engine.running(&format!("{SLUG}-web-v4")).await.unwrap().remove(0).container
 }

@@ -166,12 +166,17 @@ impl Node {
         AwaitHealthy {
             service: format!("{SLUG}-web-v{release}"),
             replicas,
-            port: 8080,
-            host: "app.test".into(),
-            path: "/".into(),
-            expect_low: 200,
-            expect_high: 399,
-            contains: None,
+            probe: Probe::Http {
+                port: 8080,
+                host: "app.test".into(),
+                path: "/".into(),
+                expect_low: 200,
+                expect_high: 399,
+                contains: None,
+            },
+            attempts: None,
+            interval: Span(Duration::from_millis(20)),
+            attempt_timeout: Span(Duration::from_secs(10)),
             timeout: Span(Duration::from_secs(30)),
         }
     }

@@ -10,6 +10,7 @@ mod cron;
 mod merge;
 mod parse;
 mod patterns;
+mod processes;
 mod resolve;
 mod schema;
 mod sections;
@@ -19,6 +20,7 @@ mod tests;
 
 pub(crate) use cron::check_schedule;
 pub use parse::{default_manifest, parse_manifest};
+pub use processes::*;
 pub use resolve::{LabelError, MAIN_BRANCHES};
 pub use schema::manifest_json_schema;
 pub use sections::*;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::processes::{Health, Worker};
+use crate::names::ProcessName;
 use crate::schema::format::*;
 use crate::units::{ByteSize, Span};
 
@@ -123,8 +125,14 @@ pub struct AppLayer {
     /// Tomcat: the path under which the application answers.
     #[schemars(with = "UrlPath")]
     pub context: String,
+    /// Most processes and threads of one replica.
+    #[schemars(range(min = 16, max = 32768))]
+    pub processes: u32,
     /// When a replica counts as healthy.
     pub health: Health,
+    /// Process types beside the one that visitors reach, by name: queue workers, schedulers.
+    #[schemars(extend("propertyNames" = keys::<ProcessName>()))]
+    pub workers: BTreeMap<ProcessName, Worker>,
     /// Rules by path prefix, as in `/uploads: {scripts: false}`.
     #[schemars(extend("propertyNames" = keys::<UrlPath>()))]
     pub locations: BTreeMap<String, Location>,
@@ -142,40 +150,10 @@ impl Default for AppLayer {
             cpus: None,
             request_memory: ByteSize::mib(48),
             context: "/".into(),
+            processes: 512,
             health: Health::default(),
+            workers: BTreeMap::new(),
             locations: BTreeMap::new(),
-        }
-    }
-}
-
-/// When a replica counts as healthy, before it gets its first visitor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Health {
-    /// The path that is asked for.
-    #[schemars(with = "UrlPath")]
-    pub path: String,
-    /// The status, or the range of statuses, that is healthy: `200` or `200-399`.
-    #[schemars(with = "Status")]
-    pub expect: String,
-    /// A text that the answer must hold.
-    #[schemars(with = "Option<Line>")]
-    pub contains: Option<String>,
-    /// Most time until every replica is healthy.
-    pub timeout: Span,
-    /// How long the old release stands by after the cut-over: when a replica of the new one ends or stops answering in
-    /// that time, the old one serves again. Without it `15s` for Tomcat, whose process is the app's own, otherwise `0s`.
-    pub watch: Option<Span>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Health {
-            path: "/".into(),
-            expect: "200-499".into(),
-            contains: None,
-            timeout: Span(std::time::Duration::from_secs(60)),
-            watch: None,
         }
     }
 }

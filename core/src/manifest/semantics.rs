@@ -1,5 +1,7 @@
 //! What a manifest's keys mean together: mistakes that no single value shows.
 
+mod processes;
+
 use std::collections::BTreeMap;
 
 use super::parse::Key;
@@ -50,6 +52,8 @@ pub(super) fn check_sections(checker: &mut Checker<'_>, subject: &Subject) {
     let sections = &subject.sections;
     let mut findings = Vec::new();
     check_app_layer(sections, &mut findings);
+    processes::check_health(subject, &mut findings);
+    processes::check_workers(sections, &mut findings);
     check_writable(sections, &mut findings);
     check_environment(sections, &mut findings);
     check_edge(sections, &mut findings);

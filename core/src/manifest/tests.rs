@@ -548,3 +548,55 @@ labels:
     10:3 the key `*` is not valid: label pattern "*" must end with `/*`, as in preview/* [labels.*]
     "#);
 }
+
+#[test]
+fn workers_and_checks_are_judged_together() {
+    let text = r#"
+app_layer:
+  health: {path: /up, tcp: true, attempts: 3}
+  workers:
+    web: {run: x}
+    queue: {replicas: 65}
+    Mail: {run: x}
+    a-name-of-21-letters-x: {run: x}
+    cron: {run: "sleep 1", memory: 1MiB, health: {attempts: 2, timeout: 0s}}
+    tick: {run: x, health: {command: "test -e /tmp/x", interval: 2m}}
+labels:
+  production: {app_layer: {health: {path: null, attempts: null, command: "true"}, workers: {queue: {run: x}, web: null}}}
+"#;
+    insta::assert_snapshot!(brief(text), @r#"
+    3:28 the health check cannot be a connection and a command [app_layer.health.tcp] keep `tcp` or `command`
+    6:23 `app_layer.workers.queue.replicas` wants a whole number from 0 to 64, not 65 [app_layer.workers.queue.replicas] 
+    7:5 the key `Mail` is not valid: process type "Mail" must start with a lower-case letter [app_layer.workers.Mail] 
+    8:5 the key `a-name-of-21-letters-x` is not valid: process type "a-name-of-21-letters-x" is longer than 20 characters [app_layer.workers.a-name-of-21-letters-x] 
+    9:36 a replica does not start in 1MiB [app_layer.workers.cron.memory] give it at least 32MiB
+    9:42 warning: there is nothing to ask: the health check has no command [app_layer.workers.cron.health] add `command`, or leave the others out
+    9:73 is no time at all [app_layer.workers.cron.health.timeout] write a duration, as in 10s
+    10:66 2m is longer than the 1m that there are for all of it [app_layer.workers.tick.health.interval] shorten it, or raise `timeout`
+    "#);
+    let text =
+        "app_layer:\n  health: {path: /up, tcp: true, attempts: 3}\n  workers: {web: {run: x}, queue: {replicas: 2}}\n";
+    insta::assert_snapshot!(brief(text), @r"
+    2:18 `path` belongs to a request, but the health check is `tcp` [app_layer.health.path] keep `tcp` or `path`; in a label, `path: null` takes away what the file says
+    2:44 a connection is made or not: there is no wrong answer to count [app_layer.health.attempts] leave it out; `timeout` says how long to wait
+    3:13 `web` is the process type that visitors reach [app_layer.workers.web] its settings stand in `app_layer` itself; choose another name
+    3:28 the worker `queue` has nothing to run [app_layer.workers.queue] add its command, as in `run: php worker.php`
+    ");
+    let good = "app_layer: {workers: {queue: {run: php worker.php}}}\n\
+                labels:\n\
+                \x20 production: {app_layer: {workers: {queue: {replicas: 3}}}}\n\
+                \x20 staging: {app_layer: {workers: {queue: null}, health: {tcp: true}}}\n";
+    let (manifest, _) = parse_manifest(FILE_NAME, good).unwrap();
+    let of = |label: &str| &manifest.labels[&label.parse().unwrap()].sections.app_layer;
+    let queue = &of("production").workers[&"queue".parse().unwrap()];
+    assert_eq!((queue.run.as_deref(), queue.replicas), (Some("php worker.php"), 3));
+    assert!(of("staging").workers.is_empty() && of("staging").health.tcp);
+}
+
+#[test]
+fn what_was_stored_before_there_were_workers_is_read() {
+    let old = r#"{"app_layer": {"replicas": 2, "memory": "256MiB", "request_memory": "48MiB", "root": ".", "context": "/",
+        "health": {"path": "/up", "expect": "200", "contains": null, "timeout": "60s", "watch": null}}}"#;
+    let sections: super::Sections = serde_json::from_str(old).unwrap();
+    assert_eq!((sections.app_layer.processes, sections.app_layer.health.attempts), (512, None));
+}

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::access::AccessEntry;
 use crate::manifest::check_schedule;
-use crate::names::{AppName, ClusterName, LabelName, NodeName};
+use crate::names::{AppName, ClusterName, LabelName, NodeName, ProcessName};
 use crate::previews::LabelPattern;
 use crate::units::{ByteSize, Span};
 
@@ -62,6 +62,7 @@ pub(crate) fn check(name: &str, text: &str) -> Result<(), Misfit> {
         "label-name" => return typed::<LabelName>(text).map_err(sentence),
         "cluster-name" => return typed::<ClusterName>(text).map_err(sentence),
         "node-name" => return typed::<NodeName>(text).map_err(sentence),
+        "process-name" => return typed::<ProcessName>(text).map_err(sentence),
         _ => {}
     }
     let Some(format) = FORMATS.iter().find(|format| format.name == name) else { return Ok(()) };

@@ -202,14 +202,41 @@ pub struct Built {
 pub struct AwaitHealthy {
     pub service: String,
     pub replicas: u16,
-    pub port: u16,
-    /// Sent as the Host header.
-    pub host: String,
-    pub path: String,
-    pub expect_low: u16,
-    pub expect_high: u16,
-    pub contains: Option<String>,
+    pub probe: Probe,
+    /// A replica that has answered wrongly this often will not come up by waiting.
+    pub attempts: Option<u16>,
+    /// Between two questions to a replica that has answered.
+    pub interval: Span,
+    /// Most time that one answer may take.
+    pub attempt_timeout: Span,
+    /// Most time until all are healthy.
     pub timeout: Span,
+}
+
+/// How a replica is asked whether it is well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Probe {
+    Http {
+        port: u16,
+        /// Sent as the Host header.
+        host: String,
+        path: String,
+        expect_low: u16,
+        expect_high: u16,
+        contains: Option<String>,
+    },
+    /// Whether it takes connections.
+    Tcp { port: u16 },
+    /// A program run in it: exit status 0.
+    Command {
+        /// The whole command line.
+        command: Vec<String>,
+        /// As its person wrote it.
+        title: String,
+    },
+    /// It has run for so long.
+    Running { span: Span },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

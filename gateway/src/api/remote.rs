@@ -9,7 +9,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
 use axum::response::Response;
 use magrathea_core::api::{RunInfo, RunLines, StartRun};
-use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::names::{AppName, LabelName, ProcessName};
 use magrathea_core::wire::{Size, Tty};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -37,6 +37,9 @@ pub struct ShellQuery {
     rows: u16,
     /// The start of a replica's container id; any replica when absent. For shells alone.
     replica: Option<String>,
+    /// The process type whose replica it is; `web` when absent. For shells alone.
+    #[param(value_type = Option<String>)]
+    process: Option<ProcessName>,
 }
 
 fn default_cols() -> u16 {
@@ -63,7 +66,7 @@ impl ShellQuery {
             return Err(invalid("replica is not the start of a container's id, of four characters at least"));
         }
         let command = self.command.filter(|command| !command.is_empty());
-        Ok(ShellRequest { command, tty, env: BTreeMap::new(), replica: self.replica })
+        Ok(ShellRequest { command, tty, env: BTreeMap::new(), replica: self.replica, process: self.process })
     }
 }
 

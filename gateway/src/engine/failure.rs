@@ -30,6 +30,14 @@ impl Failure {
         self
     }
 
+    /// Says whose replicas they are.
+    pub fn of_process(mut self, process: &str) -> Self {
+        if self.code == "unhealthy" {
+            self.message = format!("{process}: {}", self.message);
+        }
+        self
+    }
+
     /// A call that did not succeed. `own` is the code when it is the app's own fault.
     pub fn call(node: &NodeRef, own: &'static str, error: CallError) -> Self {
         match error {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::Resolved;
-use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
+use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber, WEB};
 use magrathea_core::plan::{Plan, Resource, Subject};
 use magrathea_core::wire::{DataFate, Join};
 use magrathea_layers::{ClusterInput, plan_cluster};
@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 pub use self::drift::check;
 use super::apply::{Applier, UNHEARD, all_nodes};
 use super::failure::Failure;
+use super::health::process_of;
 use super::layout::{Part, Site, load_secrets_of, part_of};
 use super::{history, pipeline, sweep};
 use crate::actor::GATEWAY;
@@ -233,7 +234,7 @@ impl Standing {
     async fn lay(&self, resources: &[&Resource]) -> Result<(), Failure> {
         for resource in resources {
             self.applier.ensure(resource, UNHEARD).await?;
-            if part_of(resource) == Part::Replicas {
+            if process_of(resource).is_some_and(|process| process == WEB) {
                 // The route is laid in any case: the router knows itself which replicas are up.
                 let resources = [*resource];
                 let awaited = pipeline::await_replicas(&self.applier, &self.site, &self.resolved, &resources, UNHEARD);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use magrathea_core::names::{AppName, LabelName, Layer};
+use magrathea_core::names::{AppName, LabelName, Layer, ProcessName};
 use magrathea_core::plan::{MountSource, ServiceSpec, Spec};
 use magrathea_core::remote::{database_prompt, prompt};
 use magrathea_core::units::Span;
@@ -31,7 +31,7 @@ use crate::state::State;
 const MOST: Span = Span(Duration::from_secs(24 * 3600));
 
 /// Starts a command with the app's environment, and no way to gain privileges.
-const AS_APP: &str = "/usr/lib/magrathea/entrypoint";
+pub const AS_APP: &str = "/usr/lib/magrathea/entrypoint";
 
 /// A shell, or one command in it.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,8 @@ pub struct ShellRequest {
     pub env: BTreeMap<String, String>,
     /// The start of a replica's container's id; any when absent.
     pub replica: Option<String>,
+    /// Whose replicas; those that visitors reach when absent.
+    pub process: Option<ProcessName>,
 }
 
 /// A shell in a running replica.
@@ -54,7 +56,7 @@ pub async fn shell(
     request: ShellRequest,
 ) -> Result<StreamHandle, ApiError> {
     let place = Place::find(state, actor, app, label).await?;
-    let service = place.web()?.name.clone();
+    let service = place.process(request.process.as_ref())?.name.clone();
     let detail = request.command.clone().unwrap_or_else(|| "bash".to_owned());
     let stream = StreamSpec::Exec(ExecSpec {
         service,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use magrathea_core::names::{AppName, InstanceId, LabelName, Layer};
+use magrathea_core::names::{AppName, InstanceId, LabelName, Layer, ProcessName};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, ServiceSpec, Spec};
 use magrathea_core::wire::StreamSpec;
@@ -16,7 +16,7 @@ use crate::db::apps::App;
 use crate::db::instances::Instance;
 use crate::db::{Client, apps, instances, plans, releases};
 use crate::doors::{DoorKind, NewDoor};
-use crate::engine::{Site, load_secrets_of, nodes_of};
+use crate::engine::{Site, load_secrets_of, nodes_of, process_of};
 use crate::hub::{CallError, NodeRef, StreamHandle};
 use crate::services::access::{Reach, find_app, instances_of};
 use crate::state::State;
@@ -74,6 +74,16 @@ impl Place {
     pub fn web(&self) -> Result<&ServiceSpec, ApiError> {
         let instance = &self.site.instance;
         self.service("app/web").ok_or_else(|| not_serving(&instance.app_name, &instance.label))
+    }
+
+    /// The service of one of the release's process types; of the one that visitors reach when none is named.
+    pub fn process(&self, name: Option<&ProcessName>) -> Result<&ServiceSpec, ApiError> {
+        let Some(name) = name else { return self.web() };
+        self.service(&format!("app/{name}")).ok_or_else(|| {
+            let known: Vec<_> = self.plan.resources.iter().filter_map(process_of).collect();
+            ApiError::new(Code::ServiceMissing, format!("the release has no process type {name}"))
+                .with_hint(format!("it has {}", known.join(", ")))
+        })
     }
 
     /// A service like the release's own, for a container that runs one command.

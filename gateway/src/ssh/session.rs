@@ -96,7 +96,7 @@ async fn work(
         Request::Shell { at, command } => match find_label(state, actor, &at).await {
             Ok(label) => {
                 let (tty, env) = (setting.terminal, locale(setting.variables));
-                let request = ShellRequest { command, tty, env, replica: None };
+                let request = ShellRequest { command, tty, env, replica: None, process: None };
                 remote::shell(state, actor, &at.app, &label, request).await
             }
             Err(error) => Err(error),

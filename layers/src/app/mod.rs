@@ -4,12 +4,13 @@ mod apache;
 mod php;
 mod served;
 mod tomcat;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use magrathea_core::manifest::Stack;
-use magrathea_core::names::Layer;
+use magrathea_core::names::{Layer, WEB};
 use magrathea_core::plan::{
     FileSpec, Limits, Resource, SecretText, ServiceMode, ServiceNetwork, ServiceSpec, Spec, TmpfsSpec,
 };
@@ -33,12 +34,68 @@ pub fn replica_port(uid: u32) -> u16 {
 const LEAST_MEMORY: ByteSize = ByteSize::mib(96);
 
 pub fn plan_app(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
-    Ok(vec![resource(Layer::App, "web", Spec::Service(Box::new(web_service(input)?)))])
+    let mut resources = vec![resource(Layer::App, WEB, Spec::Service(Box::new(web_service(input)?)))];
+    for (name, worker) in &input.sections.app_layer.workers {
+        let service = worker::worker_service(input, name, worker)?;
+        resources.push(resource(Layer::App, name.as_str(), Spec::Service(Box::new(service))));
+    }
+    Ok(resources)
 }
 
-/// The name of a release's service.
-pub fn service_name(input: &InstanceInput<'_>) -> String {
-    format!("{}-web-{}", input.slug(), input.release)
+/// The name of a release's service of a process type.
+pub fn service_name(input: &InstanceInput<'_>, process: &str) -> String {
+    format!("{}-{process}-{}", input.slug(), input.release)
+}
+
+/// One process type of a release: what makes it another than the others.
+struct Process<'a> {
+    name: &'a str,
+    command: Vec<String>,
+    env: BTreeMap<String, String>,
+    files: Vec<FileSpec>,
+    replicas: u16,
+    memory: ByteSize,
+    /// With the manifest's key.
+    cpus: (&'a str, Option<&'a str>),
+    processes: u32,
+    stop_grace: Span,
+}
+
+/// What all process types have in common: image, environment, files, mounts and network are the release's.
+fn service(input: &InstanceInput<'_>, process: Process<'_>) -> Result<ServiceSpec, LayerError> {
+    let (mut env, secret_env) = environment(input)?;
+    env.extend(process.env);
+    let mut files =
+        vec![file("/etc/passwd", passwd(input.uid)), file("/etc/group", format!("root:x:0:\napp:x:{}:\n", input.uid))];
+    files.extend(process.files);
+    let writable = storage::plan_writable(input)?;
+    let scratch = ByteSize(process.memory.bytes() / 2);
+    let mut tmpfs = vec![
+        TmpfsSpec { target: "/tmp".into(), size: scratch, mode: 0o1777 },
+        TmpfsSpec { target: "/run".into(), size: scratch, mode: 0o1777 },
+    ];
+    tmpfs.extend(writable.tmpfs);
+    let millicpus = millicpus(process.cpus.0, process.cpus.1)?;
+    Ok(ServiceSpec {
+        name: service_name(input, process.name),
+        image: input.image.to_owned(),
+        mode: ServiceMode::Replicated(process.replicas),
+        on: Layer::App,
+        network: ServiceNetwork::Instance { network: input.slug(), aliases: Vec::new() },
+        user: Some(format!("{0}:{0}", input.uid)),
+        command: process.command,
+        env,
+        files,
+        secret_env,
+        mounts: writable.service_mounts,
+        tmpfs,
+        read_only: true,
+        capabilities: Some(Vec::new()),
+        limits: Limits { memory: Some(process.memory), millicpus, pids: Some(process.processes) },
+        stop_signal: None,
+        stop_grace: process.stop_grace,
+        labels: BTreeMap::new(),
+    })
 }
 
 fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
@@ -46,9 +103,7 @@ fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
     if app.memory < LEAST_MEMORY {
         return Err(LayerError::new("app_layer.memory", format!("{} is less than {LEAST_MEMORY}", app.memory)));
     }
-    let (mut env, secret_env) = environment(input)?;
-    let mut files =
-        vec![file("/etc/passwd", passwd(input.uid)), file("/etc/group", format!("root:x:0:\napp:x:{}:\n", input.uid))];
+    let (mut env, mut files) = (BTreeMap::new(), Vec::new());
     match input.stack {
         Stack::Php => {
             files.push(file("/etc/magrathea/apache.conf", apache::render_apache(input)?));
@@ -60,34 +115,19 @@ fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
             env.insert("TOMCAT_JAVA_OPTS".into(), tomcat::java_options(app.memory));
         }
     }
-    let writable = storage::plan_writable(input)?;
-    let scratch = ByteSize(app.memory.bytes() / 2);
-    let mut tmpfs = vec![
-        TmpfsSpec { target: "/tmp".into(), size: scratch, mode: 0o1777 },
-        TmpfsSpec { target: "/run".into(), size: scratch, mode: 0o1777 },
-    ];
-    tmpfs.extend(writable.tmpfs);
-    Ok(ServiceSpec {
-        name: service_name(input),
-        image: input.image.to_owned(),
-        mode: ServiceMode::Replicated(app.replicas),
-        on: Layer::App,
-        network: ServiceNetwork::Instance { network: input.slug(), aliases: Vec::new() },
-        user: Some(format!("{0}:{0}", input.uid)),
+    let process = Process {
+        name: WEB,
         command: Vec::new(),
         env,
         files,
-        secret_env,
-        mounts: writable.service_mounts,
-        tmpfs,
-        read_only: true,
-        capabilities: Some(Vec::new()),
-        limits: Limits { memory: Some(app.memory), millicpus: millicpus(app.cpus.as_deref())?, pids: Some(512) },
-        stop_signal: None,
+        replicas: app.replicas,
+        memory: app.memory,
+        cpus: ("app_layer.cpus", app.cpus.as_deref()),
+        processes: app.processes,
         // The router has drained the release by then; this is for what came past it.
         stop_grace: Span(Duration::from_secs(10)),
-        labels: BTreeMap::new(),
-    })
+    };
+    service(input, process)
 }
 
 fn file(target: &str, content: String) -> FileSpec {
@@ -152,7 +192,7 @@ fn environment(input: &InstanceInput<'_>) -> Result<Environment, LayerError> {
 }
 
 /// `"0.5"` → 500.
-fn millicpus(cpus: Option<&str>) -> Result<Option<u32>, LayerError> {
+fn millicpus(key: &str, cpus: Option<&str>) -> Result<Option<u32>, LayerError> {
     let Some(text) = cpus else { return Ok(None) };
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
@@ -161,7 +201,7 @@ fn millicpus(cpus: Option<&str>) -> Result<Option<u32>, LayerError> {
         .flatten()
         .filter(|millis| *millis >= 10);
     value.map(Some).ok_or_else(|| {
-        LayerError::new("app_layer.cpus", format!("{text:?} is not a number of CPUs"))
+        LayerError::new(key, format!("{text:?} is not a number of CPUs"))
             .hint("at least 0.01 with up to three decimals, as in \"0.5\" or \"2\"")
     })
 }

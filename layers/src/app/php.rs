@@ -34,9 +34,13 @@ pub fn render_php(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError
         timeout => timeout_seconds(input),
     };
     let pool = render("fpm.conf", include_str!("../../templates/fpm.conf.j2"), values)?;
-    let ini = render_ini(input)?;
-    let files = [file("/etc/magrathea/fpm.conf", pool), file("/etc/magrathea/php/app.ini", ini)];
+    let files = [file("/etc/magrathea/fpm.conf", pool), settings_file(input)?];
     Ok(files.into_iter().chain(guard.map(|guard| file(GUARD, guard))).collect())
+}
+
+/// The settings that the web and the command line share.
+pub fn settings_file(input: &InstanceInput<'_>) -> Result<FileSpec, LayerError> {
+    Ok(file("/etc/magrathea/php/app.ini", render_ini(input)?))
 }
 
 /// Apache decides by the path that a visitor asks for. A folder for uploads outside of what is served is reached

@@ -12,9 +12,9 @@ use magrathea_core::wire::Watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
-use super::lay::health_checks;
 use crate::db::deploys;
 use crate::engine::failure::Failure;
+use crate::engine::health::checks;
 use crate::engine::layout::{Part, parts};
 use crate::engine::lists::lists_changed;
 use crate::engine::runtime::Hold;
@@ -106,9 +106,9 @@ async fn watch(attempt: &Attempt) -> Failure {
         let Ok(node) = attempt.applier.first_node(Layer::App) else { return std::future::pending().await };
         let node = &node;
         let watched =
-            try_join_all(health_checks(&attempt.site, &attempt.resolved, &replicas).map(|health| async move {
-                let call = attempt.site.state.hub.call(node, Watch { health, span: WATCH }, |_| {});
-                call.await.map_err(|error| Failure::call(node, "unhealthy", error))
+            try_join_all(checks(&attempt.site, &attempt.resolved, &replicas).into_iter().map(|check| async move {
+                let call = attempt.site.state.hub.call(node, Watch { health: check.health, span: WATCH }, |_| {});
+                call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
             }));
         match watched.await {
             Ok(_) => {}

@@ -2,18 +2,18 @@
 
 use futures_util::future::try_join_all;
 use magrathea_core::api::Phase;
-use magrathea_core::manifest::{Health, Resolved};
+use magrathea_core::manifest::Resolved;
 use magrathea_core::names::Layer;
-use magrathea_core::plan::{Plan, Resource, ServiceMode, ServiceSpec, Spec};
+use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::units::Span;
-use magrathea_core::wire::{AwaitHealthy, RunOnce};
-use magrathea_layers::replica_port;
+use magrathea_core::wire::RunOnce;
 
 use super::build::{Made, summary};
 use super::{Attempt, count};
 use crate::engine::apply::{Applier, Listener};
 use crate::engine::failure::Failure;
-use crate::engine::layout::{Part, Site, hosts_of, part_of, parts};
+use crate::engine::health::checks;
+use crate::engine::layout::{Part, Site, part_of, parts};
 
 /// Most time a hook may take when the manifest does not say.
 const HOOK_TIMEOUT: Span = Span(std::time::Duration::from_secs(10 * 60));
@@ -76,64 +76,22 @@ pub async fn await_replicas(
     listener: Listener<'_>,
 ) -> Result<(), Failure> {
     let node = &applier.first_node(Layer::App)?;
-    try_join_all(health_checks(site, resolved, replicas).map(|check| async move {
-        let call = site.state.hub.call(node, check, listener);
-        call.await.map_err(|error| Failure::call(node, "unhealthy", error))
+    try_join_all(checks(site, resolved, replicas).into_iter().map(|check| async move {
+        let call = site.state.hub.call(node, check.health, listener);
+        call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
     }))
     .await?;
     Ok(())
 }
 
-/// What makes each of these services count as healthy.
-pub fn health_checks<'a>(
-    site: &Site,
-    resolved: &'a Resolved,
-    replicas: &'a [&'a Resource],
-) -> impl Iterator<Item = AwaitHealthy> + use<'a> {
-    let health = &resolved.sections.app_layer.health;
-    let hosts = hosts_of(site, resolved);
-    let port = replica_port(site.instance.uid);
-    let host = hosts.into_iter().find(|host| !host.starts_with("*.")).unwrap_or_else(|| "localhost".to_owned());
-    services(replicas).map(move |service| await_healthy(service, port, health, &host))
-}
-
-fn services<'a>(resources: &'a [&'a Resource]) -> impl Iterator<Item = &'a ServiceSpec> {
-    resources.iter().filter_map(|resource| match &resource.spec {
-        Spec::Service(service) => Some(&**service),
-        _ => None,
-    })
-}
-
-fn await_healthy(service: &ServiceSpec, port: u16, health: &Health, host: &str) -> AwaitHealthy {
-    let number = |text: &str| text.parse().ok();
-    let (low, high) = match health.expect.split_once('-') {
-        Some((low, high)) => (number(low), number(high)),
-        None => (number(&health.expect), number(&health.expect)),
-    };
-    AwaitHealthy {
-        service: service.name.clone(),
-        replicas: match service.mode {
-            ServiceMode::Replicated(replicas) => replicas,
-            ServiceMode::Global => 1,
-        },
-        port,
-        host: host.to_owned(),
-        path: health.path.clone(),
-        expect_low: low.unwrap_or(200),
-        expect_high: high.unwrap_or(499),
-        contains: health.contains.clone(),
-        timeout: health.timeout,
-    }
-}
-
 /// Runs hooks one after the other in one-off containers of the release.
 pub async fn run_hooks(attempt: &Attempt, plan: &Plan, when: &str, hooks: &[String]) -> Result<(), Failure> {
-    let replicas = parts(plan, Part::Replicas);
-    let (Some(resource), Some(service)) = (replicas.first(), services(&replicas).next()) else { return Ok(()) };
+    let Some(resource) = plan.get("app/web") else { return Ok(()) };
+    let Spec::Service(service) = &resource.spec else { return Ok(()) };
     for (n, command) in hooks.iter().enumerate() {
         let node = attempt.applier.first_node(Layer::App)?;
         let request = RunOnce {
-            service: Box::new(service.clone()),
+            service: service.clone(),
             secrets: attempt.applier.secrets_of(resource),
             command: command.clone(),
             name: format!("{}-v{}-{when}-{}", attempt.site.slug(), attempt.release.0, n + 1),

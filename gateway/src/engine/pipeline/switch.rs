@@ -2,17 +2,18 @@
 
 use futures_util::future::{join_all, try_join_all};
 use magrathea_core::api::Phase;
-use magrathea_core::names::Layer;
+use magrathea_core::names::{Layer, WEB};
 use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::units::Span;
 use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
-use super::lay::{ensure_all, health_checks, run_hooks};
+use super::lay::{ensure_all, run_hooks};
 use super::password;
 use super::{Attempt, count};
 use crate::db::{DbError, deploys, releases};
 use crate::engine::apply::nodes_of;
 use crate::engine::failure::Failure;
+use crate::engine::health::{checks, process_of};
 use crate::engine::layout::{Part, hosts_of, parts};
 use crate::engine::{history, sweep};
 
@@ -60,9 +61,10 @@ pub async fn stand_by(attempt: &Attempt) -> Result<(), Failure> {
     let node = &attempt.applier.first_node(Layer::App)?;
     let replicas = parts(plan, Part::Replicas);
     let listener = &attempt.listener();
-    let watched = try_join_all(health_checks(&attempt.site, &attempt.resolved, &replicas).map(|health| async move {
-        let call = attempt.site.state.hub.call(node, Watch { health, span }, listener);
-        call.await.map_err(|error| Failure::call(node, "unhealthy", error))
+    let checks = checks(&attempt.site, &attempt.resolved, &replicas);
+    let watched = try_join_all(checks.into_iter().map(|check| async move {
+        let call = attempt.site.state.hub.call(node, Watch { health: check.health, span }, listener);
+        call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
     }));
     match watched.await {
         Ok(_) => Ok(()),
@@ -128,10 +130,16 @@ async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(),
 /// Lets the old release finish its requests, then takes it away, with what the new plan no longer has. Data stays.
 async fn retire(attempt: &Attempt, plan: &Plan) -> String {
     let Some(old) = &attempt.old else { return "nothing served before".to_owned() };
-    let cut = drain(attempt, old).await;
-    let gone = obsolete(old, plan);
-    let removed = join_all(gone.iter().map(|resource| attempt.applier.remove(resource, DataFate::Keep))).await;
-    for failure in removed.into_iter().filter_map(Result::err) {
+    // What visitors do not reach has nothing to drain: the new release's own runs already.
+    let (workers, others): (Vec<_>, Vec<_>) = obsolete(old, plan)
+        .into_iter()
+        .partition(|resource| process_of(resource).is_some_and(|process| process != WEB));
+    let remove = |gone: Vec<_>| join_all(gone.into_iter().map(|gone| attempt.applier.remove(gone, DataFate::Keep)));
+    let (removed, (cut, others)) = tokio::join!(remove(workers), async {
+        let cut = drain(attempt, old).await;
+        (cut, remove(others).await)
+    });
+    for failure in removed.into_iter().chain(others).filter_map(Result::err) {
         attempt.recorder.warn(format!("{failure}; it is cleaned up later"));
     }
     match cut {

@@ -45,8 +45,8 @@ pub struct Arguments {
     /// Only these layers: app, proxy, routing, db, cron, build
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     layer: Vec<LogLayer>,
-    /// Only this replica, as in web.1, or web for all of the kind
-    #[arg(long, value_name = "REPLICA")]
+    /// Only this replica, as in web.1, or of this process type, as in queue
+    #[arg(long, visible_alias = "process", value_name = "REPLICA")]
     replica: Option<String>,
     /// Only this release
     #[arg(long, value_name = "NUMBER", value_parser = release)]

@@ -1,6 +1,7 @@
 //! `td app shell`, `td app run`, `td app db` and `td app sftp`: programs at an instance, joined to the terminal or the pipe here.
 
 use magrathea_core::api::{RunInfo, StartRun};
+use magrathea_core::names::ProcessName;
 use magrathea_core::remote::command_line;
 use magrathea_core::units::Span;
 use magrathea_core::wire::Tty;
@@ -22,6 +23,9 @@ pub struct Shell {
     /// The replica, by the start of its container's id; see `td app info --json`
     #[arg(long, value_name = "ID")]
     replica: Option<String>,
+    /// In a replica of this process type, as in queue; web when absent
+    #[arg(long, value_name = "PROCESS")]
+    process: Option<ProcessName>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +55,7 @@ pub async fn shell(context: &Context<'_>, arguments: &Shell) -> Result<Exit, Fai
     let tty = terminal::tty().filter(|_| !arguments.no_tty);
     let mut query = Query::new();
     query.extend(arguments.replica.clone().map(|replica| ("replica".to_owned(), replica)));
+    query.extend(arguments.process.as_ref().map(|process| ("process".to_owned(), process.to_string())));
     program(context, "shell", &arguments.command, tty, query).await
 }
 

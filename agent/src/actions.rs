@@ -134,6 +134,7 @@ async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
         Spec::Network(spec) => engine.ensure_overlay(&spec.name).await?,
         Spec::Storage(spec) => storage::ensure(folders, spec).await?,
         Spec::Seed(spec) => storage::seed(engine, folders, spec).await?,
+        Spec::Assets(spec) => storage::keep_assets(engine, folders, spec).await?,
         Spec::Database(spec) => database::ensure(engine, spec, &secrets).await.map(|()| true)?,
         Spec::Service(spec) => engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?,
         Spec::Cache(spec) => agent.caches.ensure(spec).await?,
@@ -159,7 +160,9 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
         Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
         Spec::Database(spec) if destroy => database::destroy(engine, spec).await.map(|()| true)?,
         Spec::Logs(spec) if destroy => agent.logs.destroy(&spec.slug)?,
-        Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Support(_) | Spec::Logs(_) => false,
+        Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Assets(_) | Spec::Support(_) | Spec::Logs(_) => {
+            false
+        }
         Spec::Service(spec) => {
             agent.router.forget(&spec.name).await?;
             agent.checks.forget(&spec.name);
@@ -178,6 +181,7 @@ fn turn_of(spec: &Spec) -> String {
     match spec {
         Spec::Network(spec) => format!("network {}", spec.name),
         Spec::Storage(spec) | Spec::Seed(SeedSpec { storage: spec, .. }) => format!("storage {}", spec.slug),
+        Spec::Assets(spec) => format!("assets {}", spec.storage.slug),
         Spec::Database(spec) => format!("database {}", spec.name),
         Spec::Service(spec) => format!("service {}", spec.name),
         Spec::Cache(spec) => format!("cache {}", spec.slug),

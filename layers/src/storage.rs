@@ -5,16 +5,21 @@ use std::path::Path;
 use magrathea_core::manifest::{Stack, WritableKind};
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{
-    MountSource, MountSpec, NetworkSpec, Resource, SeedSpec, Spec, StorageMount, StorageSpec, TmpfsSpec, hash_text,
+    AssetsSpec, MountSource, MountSpec, NetworkSpec, Resource, SeedSpec, Spec, StorageMount, StorageSpec, TmpfsSpec,
+    hash_text,
 };
 use magrathea_core::units::ByteSize;
 
+use crate::app::{document_root, service_name};
 use crate::{InstanceInput, LayerError, check, resource};
 
 /// Where the release's code is in its container.
 pub const CODE: &str = "/app";
 /// Most memory that one `tmp` path may use.
 const TMP_SIZE: ByteSize = ByteSize::mib(64);
+const ASSETS_MOUNT: &str = "assets";
+/// Where earlier releases' files are found, by the path under which they were served.
+pub const ASSETS: &str = "/var/lib/magrathea/assets";
 /// Where PHP keeps uploads while they come in: on disk, so that their size is not a matter of memory.
 pub const SCRATCH: &str = "/var/tmp";
 
@@ -30,6 +35,7 @@ pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
     let mut resources = vec![resource(Layer::Storage, "network", Spec::Network(NetworkSpec { name: input.slug() }))];
     let mounts = plan_writable(input)?.mounts;
     if !mounts.is_empty() {
+        let assets: Vec<_> = mounts.iter().filter(|mount| mount.name == ASSETS_MOUNT).cloned().collect();
         let storage = StorageSpec {
             slug: input.slug(),
             driver: input.cluster.storage.driver,
@@ -39,6 +45,17 @@ pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
             mounts,
         };
         resources.push(resource(Layer::Storage, "files", Spec::Storage(storage.clone())));
+        if !assets.is_empty() {
+            let spec = AssetsSpec {
+                storage: StorageSpec { mounts: assets, ..storage.clone() },
+                service: service_name(input),
+                image: input.image.to_owned(),
+                root: document_root(input)?,
+                leave_out: input.sections.storage.writable.keys().map(|path| format!("{CODE}/{path}")).collect(),
+                keep: input.sections.app_layer.keep_assets,
+            };
+            resources.push(resource(Layer::Storage, "assets", Spec::Assets(spec)));
+        }
         let of_the_release = storage.mounts.iter().filter(|mount| !mount.path.is_empty()).cloned().collect::<Vec<_>>();
         if !of_the_release.is_empty() {
             let storage = StorageSpec { mounts: of_the_release, ..storage };
@@ -72,12 +89,22 @@ pub fn plan_writable(input: &InstanceInput<'_>) -> Result<Writable, LayerError> 
         out.service_mounts.push(mounted(input, &mount, target));
         out.mounts.push(mount);
     }
+    if keeps_assets(input) {
+        let assets = StorageMount { name: ASSETS_MOUNT.into(), path: String::new(), shared: true };
+        out.service_mounts.push(MountSpec { read_only: true, ..mounted(input, &assets, ASSETS.to_owned()) });
+        out.mounts.push(assets);
+    }
     if input.stack == Stack::Php {
         let scratch = StorageMount { name: "scratch".into(), path: String::new(), shared: false };
         out.service_mounts.push(mounted(input, &scratch, SCRATCH.to_owned()));
         out.mounts.push(scratch);
     }
     Ok(out)
+}
+
+/// Whether what is served may be asked for after its release is gone, by the web server that can answer it.
+pub fn keeps_assets(input: &InstanceInput<'_>) -> bool {
+    input.stack != Stack::Tomcat && !input.sections.app_layer.keep_assets.0.is_zero()
 }
 
 fn mounted(input: &InstanceInput<'_>, mount: &StorageMount, target: String) -> MountSpec {

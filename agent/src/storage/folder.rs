@@ -55,6 +55,17 @@ pub fn has_marker(instance: &Path, name: &str) -> bool {
     rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
+/// The names of the markers that begin so.
+pub fn markers(instance: &Path, start: &str) -> Vec<String> {
+    let names = std::fs::read_dir(instance).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with(start)).collect()
+}
+
+/// Removes an empty file beside the mounts.
+pub fn remove_marker(instance: &Path, name: &str) -> Outcome<()> {
+    crate::folders::remove_file(&instance.join(name)).map(|_| ())
+}
+
 /// Removes an instance's folder. The standard library's removal opens every step without following links.
 pub fn remove_folder(path: &Path) -> Outcome<()> {
     std::fs::remove_dir_all(path).doing(|| format!("removing {}", path.display()))

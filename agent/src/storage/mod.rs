@@ -1,5 +1,6 @@
 //! Writable paths: a folder per instance and mount, owned by the instance's own user.
 
+mod assets;
 mod btrfs;
 mod folder;
 mod seed;
@@ -7,7 +8,7 @@ mod seed;
 use std::path::{Path, PathBuf};
 
 use magrathea_core::clusters::StorageDriver;
-use magrathea_core::plan::{SeedSpec, StorageSpec};
+use magrathea_core::plan::{AssetsSpec, SeedSpec, StorageSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -45,6 +46,12 @@ pub async fn ensure(folders: &Folders, spec: &StorageSpec) -> Outcome<bool> {
 pub async fn seed(engine: &Engine, folders: &Folders, spec: &SeedSpec) -> Outcome<bool> {
     ensure(folders, &spec.storage).await?;
     seed::seed(engine, folders, spec).await
+}
+
+/// Keeps a release's assets. Says whether it had any that were not kept yet.
+pub async fn keep_assets(engine: &Engine, folders: &Folders, spec: &AssetsSpec) -> Outcome<bool> {
+    ensure(folders, &spec.storage).await?;
+    assets::keep(engine, folders, spec).await
 }
 
 /// Destroys an instance's storage. Says whether there was any.

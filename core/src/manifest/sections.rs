@@ -133,6 +133,9 @@ pub struct AppLayer {
     /// Process types beside the one that visitors reach, by name: queue workers, schedulers.
     #[schemars(extend("propertyNames" = keys::<ProcessName>()))]
     pub workers: BTreeMap<ProcessName, Worker>,
+    /// How long files whose names hold a hash, as in `app-3f2a9c1b.js`, are still served after the last release that had
+    /// them; `0s` keeps none. Not with Tomcat.
+    pub keep_assets: Span,
     /// Rules by path prefix, as in `/uploads: {scripts: false}`.
     #[schemars(extend("propertyNames" = keys::<UrlPath>()))]
     pub locations: BTreeMap<String, Location>,
@@ -153,6 +156,7 @@ impl Default for AppLayer {
             processes: 512,
             health: Health::default(),
             workers: BTreeMap::new(),
+            keep_assets: Span(std::time::Duration::from_secs(7 * 24 * 60 * 60)),
             locations: BTreeMap::new(),
         }
     }

@@ -18,6 +18,7 @@ pub enum Spec {
     Network(NetworkSpec),
     Storage(StorageSpec),
     Seed(SeedSpec),
+    Assets(AssetsSpec),
     Database(DatabaseSpec),
     Service(Box<ServiceSpec>),
     Cache(CacheSpec),
@@ -101,6 +102,22 @@ pub struct SeedSpec {
     pub storage: StorageSpec,
     /// The release image's id.
     pub image: String,
+}
+
+/// Keeps served files whose names hold a hash beyond their release: pages that were loaded before a deploy ask for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssetsSpec {
+    /// Where they are kept: its only mount.
+    pub storage: StorageSpec,
+    /// The release that has them.
+    pub service: String,
+    pub image: String,
+    /// The folder that is served, in the container.
+    pub root: String,
+    /// Folders in the container whose files are not the release's.
+    pub leave_out: Vec<String>,
+    /// Those that no release had for so long go.
+    pub keep: Span,
 }
 
 /// A database and its user.

@@ -222,6 +222,8 @@ pub enum Part {
     Ground,
     /// Fills new writable paths from the release.
     Seed,
+    /// Keeps what is to outlive the release.
+    Assets,
     /// The release's replicas.
     Replicas,
     Cache,
@@ -233,6 +235,7 @@ pub enum Part {
 pub fn part_of(resource: &Resource) -> Part {
     match &resource.spec {
         Spec::Seed(_) => Part::Seed,
+        Spec::Assets(_) => Part::Assets,
         Spec::Service(_) if resource.layer == Layer::App => Part::Replicas,
         Spec::Cache(_) => Part::Cache,
         Spec::Route(_) => Part::Route,

@@ -196,7 +196,8 @@ async fn reconcile_instances(state: &Arc<State>, cluster: &ClusterName) {
 async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
     let _hold = state.engine.hold(id).await;
     let Some(standing) = load_standing(state, id).await? else { return Ok(()) };
-    let resources = standing.plan.resources.iter().filter(|resource| part_of(resource) != Part::Seed);
+    let resources =
+        standing.plan.resources.iter().filter(|resource| !matches!(part_of(resource), Part::Seed | Part::Assets));
     standing.lay(&resources.collect::<Vec<_>>()).await
 }
 

@@ -6,6 +6,7 @@ use minijinja::{Value, context};
 use super::served::{document_root, timeout_seconds, upload_folders};
 use super::{php, replica_port};
 use crate::render::render;
+use crate::storage::{ASSETS, keeps_assets};
 use crate::{InstanceInput, LayerError, check};
 
 /// What a URL prefix, or a folder, is allowed to do.
@@ -43,6 +44,7 @@ pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
         php,
         php_version => php::VERSION,
         socket => php::SOCKET,
+        assets => keeps_assets(input).then_some(ASSETS),
         rules => rules.into_iter().map(Rules::value).collect::<Vec<_>>(),
         gateway => input.instance_gateway.to_string(),
         max_body => input.sections.proxy.max_body.bytes(),

@@ -16,7 +16,7 @@ use magrathea_core::plan::{
 };
 use magrathea_core::units::{ByteSize, Span};
 
-pub use self::served::timeout_seconds;
+pub use self::served::{document_root, timeout_seconds};
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
 use crate::storage;
 use crate::{InstanceInput, LayerError, check, resource};

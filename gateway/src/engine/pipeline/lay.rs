@@ -25,6 +25,12 @@ pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<String, Failure> 
     recorder.enter(Phase::Storage, &summary(attempt.old.as_ref(), plan)).await?;
     let storage = ensure_layer(attempt, plan, Layer::Storage).await?;
     ensure_all(attempt, &parts(plan, Part::Seed)).await?;
+    // Usually done when that release came; what pages already loaded ask for must be there before the switch.
+    if let Some(old) = &attempt.old
+        && let Err(failure) = ensure_all(attempt, &parts(old, Part::Assets)).await
+    {
+        recorder.warn(format!("the former release's assets: {failure}"));
+    }
     recorder.enter(Phase::Db, &storage).await?;
     let db = ensure_layer(attempt, plan, Layer::Db).await?;
     recorder.enter(Phase::ReleaseHook, &db).await?;

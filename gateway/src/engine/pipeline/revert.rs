@@ -10,7 +10,7 @@ use super::switch::drain;
 use crate::db::releases;
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
-use crate::engine::layout::{Part, parts};
+use crate::engine::layout::{Part, part_of, parts};
 use crate::engine::sweep;
 
 /// Takes everything back that can be. What a node that is away still holds is swept when it returns. Data stays.
@@ -57,8 +57,8 @@ async fn take_back(attempt: &Attempt, plan: &Plan) -> Vec<Failure> {
 fn changed_back<'a>(old: Option<&'a Plan>, plan: &Plan) -> Vec<&'a Resource> {
     let Some(old) = old else { return Vec::new() };
     let replicas: Vec<&str> = parts(old, Part::Replicas).iter().map(|r| r.key.as_str()).collect();
-    let seeds: Vec<&str> = parts(old, Part::Seed).iter().map(|r| r.key.as_str()).collect();
-    let in_place = |r: &&Resource| !replicas.contains(&r.key.as_str()) && !seeds.contains(&r.key.as_str());
+    let in_place =
+        |r: &&Resource| !replicas.contains(&r.key.as_str()) && !matches!(part_of(r), Part::Seed | Part::Assets);
     let differs = |r: &&Resource| plan.get(&r.key).is_none_or(|new| new.spec != r.spec);
     old.resources.iter().filter(in_place).filter(differs).collect()
 }

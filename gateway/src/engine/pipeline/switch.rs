@@ -11,7 +11,7 @@ use super::lay::{ensure_all, run_hooks};
 use super::password;
 use super::{Attempt, count};
 use crate::db::{DbError, deploys, releases};
-use crate::engine::apply::nodes_of;
+use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::health::{checks, process_of};
 use crate::engine::layout::{Part, hosts_of, parts};
@@ -110,9 +110,26 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
     let message =
         format!("{} ({}): release {}", attempt.site.instance.app_name, attempt.site.instance.label, attempt.release);
     history::record_later(state, &attempt.site.instance.cluster, attempt.site.slug(), plan.clone(), author, message);
+    keep_assets_later(attempt, plan);
     sweep::sweep_later(state, &attempt.site.instance.cluster);
     recorder.leave("on the timeline").await?;
     Ok(())
+}
+
+/// Keeps the release's assets in the background; the next deploy makes up for it.
+fn keep_assets_later(attempt: &Attempt, plan: &Plan) {
+    let state = &attempt.site.state;
+    let (applier, stop) = (attempt.applier.clone(), state.shutdown.clone());
+    let assets: Vec<Resource> = parts(plan, Part::Assets).into_iter().cloned().collect();
+    state.tasks.spawn(async move {
+        for resource in &assets {
+            match stop.run_until_cancelled(applier.ensure(resource, UNHEARD)).await {
+                Some(Err(failure)) => tracing::info!(subject = applier.subject, %failure, "assets are kept later"),
+                Some(Ok(_)) => {}
+                None => return,
+            }
+        }
+    });
 }
 
 /// The deploy has succeeded from here on, whatever happens.

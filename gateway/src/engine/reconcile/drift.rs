@@ -128,7 +128,7 @@ impl Standing {
     async fn differing(&self, state: &Arc<State>, nodes: &[NodeRef], held: &Held) -> Vec<&Resource> {
         let resources = self.plan.resources.iter();
         if lacks_service(&self.plan, held) {
-            return resources.filter(|resource| part_of(resource) != Part::Seed).collect();
+            return resources.filter(|resource| !matches!(part_of(resource), Part::Seed | Part::Assets)).collect();
         }
         let mut due = Vec::new();
         for resource in resources {

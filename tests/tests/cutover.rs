@@ -1,4 +1,4 @@
-//! A release on trial, and what a cut-over does to requests that take long.
+//! Around the cut-over: a release on trial, requests that take long, files that pages already loaded ask for.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -121,4 +121,45 @@ async fn long_requests_end_within_the_drain_time_or_are_cut() {
     let lived = at - begun;
     assert!((Duration::from_secs(4)..Duration::from_secs(15)).contains(&lived), "cut after {lived:?}");
     assert_eq!(site.get("/").await, (200, "version 2".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn pages_already_loaded_still_get_their_release_s_assets() {
+    let lab = Lab::get();
+    for (name, index) in [("bundle", "index.php"), ("bundle-static", "index.html")] {
+        let site = Site::new(&lab, name);
+        let manifest =
+            "app_layer: {root: web}\nproxy: {kind: none}\nstorage: {writable: {web/uploads: {kind: shared}}}\n";
+        site.file("magrathea.yml", manifest)
+            .file(&format!("web/{index}"), "one")
+            .file("web/build/app-3f2a9c1b.js", "one's script")
+            .file("web/secret-3f2a9c1b.php", "<?php echo 'one';")
+            .file("web/uploads/photo-3f2a9c1b.png", "an upload")
+            .file("web/plain.js", "not hashed");
+        site.deploy().ok();
+        std::fs::remove_dir_all(site.path().join("web")).unwrap();
+        site.file(&format!("web/{index}"), "two").file("web/build/app-77aa88bb.js", "two's script");
+        site.deploy().ok();
+        assert_eq!(site.get("/").await.1, "two");
+        assert_eq!(site.get("/build/app-77aa88bb.js").await, (200, "two's script".into()));
+        assert_eq!(site.get("/build/app-3f2a9c1b.js").await, (200, "one's script".into()));
+        for gone in ["/plain.js", "/secret-3f2a9c1b.php", "/build/../secret-3f2a9c1b.php", "/x-00000000.js"] {
+            assert_eq!(site.get(gone).await.0, 404, "{gone}");
+        }
+        let shell = |command: &str| lab.td(site.path(), &["app", "shell", "--app", name, "--", command]);
+        let kept = shell("ls -R /var/lib/magrathea/assets");
+        assert!(kept.stdout.contains("app-3f2a9c1b.js") && !kept.stdout.contains("uploads"), "{kept:?}");
+        let written = shell("touch /var/lib/magrathea/assets/x-00000000.js");
+        assert!(written.code != 0 && written.stderr.contains("Read-only"), "{written:?}");
+        // Two deploys on, and without keeping any.
+        site.file(&format!("web/{index}"), "three");
+        std::fs::remove_dir_all(site.path().join("web/build")).unwrap();
+        site.deploy().ok();
+        assert_eq!(site.get("/build/app-3f2a9c1b.js").await.0, 200);
+        assert_eq!(site.get("/build/app-77aa88bb.js").await.0, 200);
+        site.file("magrathea.yml", manifest.replace("root: web", "root: web, keep_assets: 0s"));
+        site.deploy().ok();
+        assert_eq!(site.get("/build/app-77aa88bb.js").await.0, 404);
+    }
 }

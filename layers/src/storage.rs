@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use magrathea_core::manifest::{Stack, WritableKind};
-use magrathea_core::names::Layer;
+use magrathea_core::names::{Layer, WEB};
 use magrathea_core::plan::{
     AssetsSpec, MountSource, MountSpec, NetworkSpec, Resource, SeedSpec, Spec, StorageMount, StorageSpec, TmpfsSpec,
     hash_text,
@@ -48,7 +48,7 @@ pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         if !assets.is_empty() {
             let spec = AssetsSpec {
                 storage: StorageSpec { mounts: assets, ..storage.clone() },
-                service: service_name(input),
+                service: service_name(input, WEB),
                 image: input.image.to_owned(),
                 root: document_root(input)?,
                 leave_out: input.sections.storage.writable.keys().map(|path| format!("{CODE}/{path}")).collect(),

@@ -11,7 +11,7 @@ use magrathea_tests::load::{Answer, Load, failures};
 use magrathea_tests::readers::Readers;
 use magrathea_tests::ssh::Ssh;
 use magrathea_tests::typing::type_into;
-use magrathea_tests::{Lab, run, site::Site};
+use magrathea_tests::{Lab, cutover, push, run, site::Site};
 
 #[tokio::main]
 async fn main() {
@@ -25,9 +25,13 @@ async fn main() {
     if all || wanted.iter().any(|w| w == "request") {
         requests(&lab);
     }
-    if all || wanted.iter().any(|w| w == "push") {
-        for (what, measured, reference, ratio, target) in magrathea_tests::push::measure(&lab) {
-            row(&what, measured, reference, ratio, target);
+    let measures: [(&str, Measure); 3] =
+        [("push", push::measure), ("changes", cutover::measure_changes), ("all", cutover::measure_all)];
+    for (name, measure) in measures {
+        if all || wanted.iter().any(|w| w == name) {
+            for (what, measured, reference, ratio, target) in measure(&lab) {
+                row(&what, measured, reference, ratio, target);
+            }
         }
     }
     if all || wanted.iter().any(|w| w == "idle") {
@@ -40,6 +44,8 @@ async fn main() {
         logs(&lab).await;
     }
 }
+
+type Measure = fn(&Lab) -> Vec<push::Figure>;
 
 fn row(what: &str, measured: String, reference: String, ratio: String, target: &str) {
     println!("| {what} | {measured} | {reference} | {ratio} | {target} |");

@@ -136,7 +136,14 @@ async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
         Spec::Seed(spec) => storage::seed(engine, folders, spec).await?,
         Spec::Assets(spec) => storage::keep_assets(engine, folders, spec).await?,
         Spec::Database(spec) => database::ensure(engine, spec, &secrets).await.map(|()| true)?,
-        Spec::Service(spec) => engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?,
+        Spec::Service(spec) => {
+            let changed = engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?;
+            if changed {
+                // Swarm has chosen which replicas are too many, and tells them to end in three seconds.
+                agent.router.leave_out(engine.going(spec).await?).await?;
+            }
+            changed
+        }
         Spec::Cache(spec) => agent.caches.ensure(spec).await?,
         Spec::Route(spec) => {
             let (changed, serving) = agent.router.ensure(spec.clone(), secrets).await?;

@@ -129,7 +129,7 @@ async fn join(agent: &Arc<NodeAgent>, event: &ContainerEvent) {
 
 /// The replica; none when it is gone.
 async fn replica_of(engine: &Engine, event: &ContainerEvent) -> Option<Running> {
-    let running = engine.running(&event.service).await.ok()?;
+    let running = engine.staying(&event.service).await.ok()?;
     running.into_iter().find(|replica| replica.container == event.container)
 }
 

@@ -11,6 +11,7 @@ mod gateway;
 mod people;
 mod releases;
 mod runs;
+mod scale;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,6 +27,7 @@ pub use gateway::*;
 pub use people::*;
 pub use releases::*;
 pub use runs::*;
+pub use scale::*;
 
 use crate::diagnostics::Diagnostics;
 

@@ -75,6 +75,11 @@ pub fn hosts(input: &InstanceInput<'_>) -> Result<Hosts, LayerError> {
     Ok(hosts)
 }
 
+/// How long a request in flight may go on when its replica is to end.
+pub fn drain(input: &InstanceInput<'_>) -> Span {
+    input.sections.routing.drain.unwrap_or(Span(Duration::from_secs(30)))
+}
+
 pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
     let routing = &input.sections.routing;
     let hosts = hosts(input)?;
@@ -109,7 +114,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s".into(),
         files,
         certificates: plan_certificates(input)?,
-        drain: routing.drain.unwrap_or(Span(Duration::from_secs(30))),
+        drain: drain(input),
         canary: None,
     };
     Ok(vec![resource(Layer::Routing, "route", Spec::Route(spec))])

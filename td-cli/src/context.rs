@@ -75,10 +75,19 @@ impl Context<'_> {
 
     /// The instance that --app and --label name, or the app's only one.
     pub async fn place(&self) -> Result<(Client, Place), Failure> {
+        self.find_place(self.globals.label.as_deref()).await
+    }
+
+    /// The instance that --app names, under a label.
+    pub async fn place_of(&self, label: &str) -> Result<(Client, Place), Failure> {
+        self.find_place(Some(label)).await
+    }
+
+    async fn find_place(&self, label: Option<&str>) -> Result<(Client, Place), Failure> {
         let name = self.app(None)?;
         let client = self.client()?;
         let app: AppInfo = client.get(&["apps", name.as_str()], &Query::new()).await?;
-        let instance = instances::choose(&app.instances, name.as_str(), self.globals.label.as_deref())?;
+        let instance = instances::choose(&app.instances, name.as_str(), label)?;
         let place = Place { app: app.name.clone(), label: instance.label.clone(), instance: instance.id };
         Ok((client, place))
     }

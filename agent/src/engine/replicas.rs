@@ -2,15 +2,21 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bollard::models::{ContainerSummary, TaskState};
 use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptions, ListTasksOptions};
+use magrathea_core::plan::{ServiceMode, ServiceSpec};
 
 use super::{Engine, GATEWAY_BRIDGE, found, label};
 use crate::fail::{Doing, Outcome};
 
 /// Swarm's own label on a task's container.
 pub(super) const SERVICE_NAME: &str = "com.docker.swarm.service.name";
+
+/// How often, and how long, Swarm's choice of replicas to end is looked for.
+const CHOICE_POLL: Duration = Duration::from_millis(20);
+const CHOICE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running container of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +133,32 @@ impl Engine {
         Ok(failed.collect())
     }
 
+    /// The containers of a release's service that Swarm has chosen to end, because there are more than are wanted. It
+    /// chooses at once and tells them a little later.
+    pub async fn going(&self, spec: &ServiceSpec) -> Outcome<Vec<String>> {
+        let ServiceMode::Replicated(wanted) = spec.mode else { return Ok(Vec::new()) };
+        let give_up = tokio::time::Instant::now() + CHOICE_LIMIT;
+        loop {
+            let tasks = self.tasks(&spec.name).await?;
+            let (staying, going): (Vec<_>, Vec<_>) =
+                tasks.into_iter().filter(is_alive).partition(|task| !is_to_end(task));
+            if staying.len() <= usize::from(wanted) || tokio::time::Instant::now() > give_up {
+                return Ok(going.into_iter().filter_map(container_of).collect());
+            }
+            tokio::time::sleep(CHOICE_POLL).await;
+        }
+    }
+
+    /// The running containers of a service that are not about to end, by the plan's name.
+    pub async fn staying(&self, service: &str) -> Outcome<Vec<Running>> {
+        let mut running = self.running(service).await?;
+        let tasks = self.tasks(service).await?;
+        // One that is to end may have no task any more while its container runs on.
+        let staying: Vec<String> = tasks.into_iter().filter(|t| !is_to_end(t)).filter_map(container_of).collect();
+        running.retain(|replica| staying.contains(&replica.container));
+        Ok(running)
+    }
+
     /// How a job stands, by the plan's name; none when there is no such job.
     pub async fn job(&self, name: &str) -> Outcome<Option<Job>> {
         let Some(task) = self.tasks(name).await?.into_iter().next() else { return Ok(None) };
@@ -154,6 +186,30 @@ impl Engine {
             None => Ok(Vec::new()),
         }
     }
+}
+
+fn container_of(task: bollard::models::Task) -> Option<String> {
+    task.status?.container_status?.container_id.filter(|id| !id.is_empty())
+}
+
+fn is_to_end(task: &bollard::models::Task) -> bool {
+    matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE))
+}
+
+/// Whether it runs or may still run.
+fn is_alive(task: &bollard::models::Task) -> bool {
+    let state = task.status.as_ref().and_then(|status| status.state);
+    !matches!(
+        state,
+        Some(
+            TaskState::COMPLETE
+                | TaskState::FAILED
+                | TaskState::REJECTED
+                | TaskState::SHUTDOWN
+                | TaskState::ORPHANED
+                | TaskState::REMOVE
+        )
+    )
 }
 
 fn newest(containers: Vec<ContainerSummary>) -> Option<String> {

@@ -40,7 +40,13 @@ impl Engine {
         let version = held.as_ref().and_then(|s| s.version.as_ref()?.index).and_then(|v| i32::try_from(v).ok());
         let held = held.and_then(|service| service.spec);
         let held_hash = held.as_ref().and_then(|s| s.labels.as_ref()?.get(label::HASH)).map(String::as_str);
-        if held_hash == Some(&hash) {
+        // The hash stays when only the number of replicas is changed.
+        let held_count = held.as_ref().and_then(|s| s.mode.as_ref()?.replicated.as_ref()?.replicas);
+        let counts = match spec.mode {
+            ServiceMode::Replicated(count) => held_count == Some(i64::from(count)),
+            ServiceMode::Global => true,
+        };
+        if held_hash == Some(&hash) && counts {
             return Ok(false);
         }
         let (Some(held), Some(version)) = (held, version) else {

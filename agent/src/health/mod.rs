@@ -152,7 +152,7 @@ impl Seen {
 
 /// Asks the engine what runs, and forgets what was seen of others.
 async fn look(engine: &Engine, wanted: &AwaitHealthy, seen: &mut BTreeMap<String, Seen>) -> Outcome<Vec<Running>> {
-    let running = engine.running(&wanted.service).await?;
+    let running = engine.staying(&wanted.service).await?;
     seen.retain(|container, _| running.iter().any(|replica| replica.container == *container));
     let now = Instant::now();
     for replica in &running {

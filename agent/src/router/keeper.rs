@@ -31,6 +31,8 @@ pub struct Keeper {
     control: Control,
     spec: Option<RouterSpec>,
     routes: BTreeMap<String, Route>,
+    /// Containers that run still, but are about to end.
+    leaving: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -41,7 +43,7 @@ impl Keeper {
             tracing::error!(%error, "the router's configuration is unreadable");
             None
         });
-        Keeper { engine, folders, control, spec, routes }
+        Keeper { engine, folders, control, spec, routes, leaving: BTreeSet::new() }
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
@@ -68,12 +70,23 @@ impl Keeper {
                 Request::Retire(slug, release, reply) => drop(reply.send(self.retire(&slug, release).await)),
                 Request::Forget(service, reply) => drop(reply.send(self.forget(&service).await)),
                 Request::Joined { service, container, address } => {
+                    let stays = !self.leaving.contains(&container);
                     self.follow(|lane| {
-                        lane.service == service && lane.join(Server { container: container.clone(), address })
+                        stays && lane.service == service && lane.join(Server { container: container.clone(), address })
                     })
                     .await;
                 }
-                Request::Left { container } => self.follow(|lane| lane.leave(&container)).await,
+                Request::Left { container } => {
+                    if !self.leaving.remove(&container) {
+                        self.follow(|lane| lane.leave(&container)).await;
+                    }
+                }
+                Request::LeaveOut(containers, reply) => {
+                    self.follow(|lane| containers.iter().filter(|container| lane.leave_out(container)).count() > 0)
+                        .await;
+                    self.leaving.extend(containers);
+                    let _ = reply.send(Ok(()));
+                }
                 Request::Resync => self.resync().await,
                 Request::PortOf(service, reply) => {
                     let lane = self.routes.values().flat_map(Route::lanes).find(|lane| lane.service == service);
@@ -83,10 +96,16 @@ impl Keeper {
         }
     }
 
+    /// Those that are not about to end.
+    fn staying(&self, mut running: Vec<Running>) -> Vec<Running> {
+        running.retain(|replica| !self.leaving.contains(&replica.container));
+        running
+    }
+
     /// Whether a release that serves has a place that waits for a replica.
     fn lacks_replicas(&self) -> bool {
         let serving = |route: &Route| route.active.and_then(|slot| route.lane(slot).cloned());
-        self.routes.values().filter_map(serving).any(|lane| lane.places.iter().any(Option::is_none))
+        self.routes.values().filter_map(serving).any(|lane| lane.lacks_replicas())
     }
 
     fn applier(&self) -> Applier {
@@ -126,7 +145,7 @@ impl Keeper {
     async fn ensure(&mut self, spec: &RouteSpec, secrets: &BTreeMap<String, String>) -> Outcome<(bool, Serving)> {
         self.await_router().await?;
         let running = self.engine.running(&spec.service).await?;
-        let servers = servers_of(&running, spec.port);
+        let servers = servers_of(&self.staying(running), spec.port);
         if servers.is_empty() {
             return Err(fail(ActionErrorKind::Unhealthy, format!("no replica of {} runs", spec.service)));
         }
@@ -139,6 +158,7 @@ impl Keeper {
             .filter(|held| held.service == spec.service)
             .map(|held| held.places.clone())
             .unwrap_or_default();
+        lane.spare = route.lane(slot).filter(|held| held.service == spec.service).map_or(0, |held| held.spare);
         lane.set_servers(&servers);
         *route.lane_mut(slot) = Some(lane);
         let canary = spec.canary.filter(|_| route.active.is_some_and(|active| active != slot));
@@ -285,6 +305,7 @@ impl Keeper {
         }
         let outcome = async {
             let running = self.engine.all_running().await?;
+            let running = self.staying(running);
             for route in self.routes.values_mut() {
                 for lane in route.lanes_mut() {
                     let own: Vec<_> = running.iter().filter(|r| r.service == lane.service).cloned().collect();

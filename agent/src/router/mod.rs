@@ -52,6 +52,8 @@ enum Request {
     Left {
         container: String,
     },
+    /// Replicas that are about to end: no visitor meets them any more.
+    LeaveOut(Vec<String>, Reply<()>),
     /// Compare everything with the engine and the router.
     Resync,
     /// The port that a service's replicas are reached on, when it has a lane.
@@ -120,6 +122,14 @@ impl Router {
 
     pub async fn left(&self, container: String) {
         let _ = self.requests.send(Request::Left { container }).await;
+    }
+
+    /// Sends no more visitors to replicas that are about to end; requests in flight go on.
+    pub async fn leave_out(&self, containers: Vec<String>) -> Outcome<()> {
+        if containers.is_empty() {
+            return Ok(());
+        }
+        self.ask(|reply| Request::LeaveOut(containers, reply)).await
     }
 
     pub async fn resync(&self) {

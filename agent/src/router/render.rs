@@ -142,6 +142,7 @@ mod tests {
             places: (0..places)
                 .map(|n| Some(Server { container: n.to_string(), address: ([172, 18, 0, 3 + n as u8], 8080).into() }))
                 .collect(),
+            spare: 0,
             files: Vec::new(),
         }
     }

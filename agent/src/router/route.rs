@@ -53,6 +53,9 @@ pub struct Lane {
     pub options: String,
     /// A place that is empty waits for a replica.
     pub places: Vec<Option<Server>>,
+    /// Empty places that wait for nobody: there were more replicas.
+    #[serde(default)]
+    pub spare: usize,
     /// The files that its lines refer to.
     pub files: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl Lane {
             text: spec.backend.clone(),
             options: spec.server_options.clone(),
             places: servers.into_iter().map(Some).collect(),
+            spare: 0,
             files: spec.files.keys().cloned().collect(),
         }
     }
@@ -84,6 +88,7 @@ impl Lane {
             Some(place) => *place = Some(server),
             None => self.places.push(Some(server)),
         }
+        self.spare = self.spare.min(self.empty());
         true
     }
 
@@ -91,6 +96,22 @@ impl Lane {
     pub fn leave(&mut self, container: &str) -> bool {
         let place = self.places.iter_mut().find(|p| p.as_ref().is_some_and(|held| held.container == container));
         place.is_some_and(|place| place.take().is_some())
+    }
+
+    /// Empties the place of a replica that nobody follows. Says whether it had one.
+    pub fn leave_out(&mut self, container: &str) -> bool {
+        let left = self.leave(container);
+        self.spare += usize::from(left);
+        left
+    }
+
+    fn empty(&self) -> usize {
+        self.places.iter().filter(|place| place.is_none()).count()
+    }
+
+    /// Whether a place waits for a replica.
+    pub fn lacks_replicas(&self) -> bool {
+        self.empty() > self.spare
     }
 
     /// Makes its places hold exactly these replicas, moving none that is already placed.
@@ -237,6 +258,7 @@ mod tests {
             port: 8080,
             text: String::new(),
             options: String::new(),
+            spare: 0,
             files: Vec::new(),
             places: vec![Some(server("x", 1)), Some(server("y", 2))],
         };
@@ -247,5 +269,10 @@ mod tests {
         assert!(!lane.set_servers(&[server("y", 2), server("z", 3)]));
         assert!(lane.join(server("y", 4)), "a new address is a change");
         assert_eq!(lane.places, [Some(server("z", 3)), Some(server("y", 4))]);
+        // What is one too many is not waited for; what dies is.
+        assert!(lane.leave_out("z") && !lane.leave_out("z") && !lane.lacks_replicas());
+        assert!(lane.leave("y") && lane.lacks_replicas());
+        assert!(lane.join(server("a", 5)) && !lane.lacks_replicas());
+        assert!(lane.join(server("b", 6)) && lane.leave("b") && lane.lacks_replicas(), "there are two again");
     }
 }

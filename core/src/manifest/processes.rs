@@ -1,12 +1,35 @@
 //! Process types: how an app's processes are started, limited and asked whether they are well.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::AppLayer;
+use crate::names::ProcessName;
 use crate::schema::format::*;
 use crate::units::{ByteSize, Span};
+
+impl AppLayer {
+    /// How many replicas of a process type there are to be; none when there is no such process type.
+    pub fn replicas_of(&self, process: &ProcessName) -> Option<u16> {
+        if process.is_web() { Some(self.replicas) } else { self.workers.get(process).map(|worker| worker.replicas) }
+    }
+
+    /// The same with other numbers of replicas; process types that are not there any more are passed over.
+    #[must_use]
+    pub fn with_replicas(mut self, scales: &BTreeMap<ProcessName, u16>) -> Self {
+        for (process, count) in scales {
+            if process.is_web() {
+                self.replicas = *count;
+            } else if let Some(worker) = self.workers.get_mut(process) {
+                worker.replicas = *count;
+            }
+        }
+        self
+    }
+}
 
 /// When a replica counts as healthy, before it gets its first visitor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use magrathea_core::api::{DeployInfo, Promote, Release, ReleaseDiff, Rollback};
+use magrathea_core::api::{DeployInfo, ProcessInfo, Promote, Release, ReleaseDiff, Rollback, Scale};
 use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
 use serde::Deserialize;
 
@@ -103,6 +103,34 @@ pub async fn rollback(
     Json(body): Json<Rollback>,
 ) -> Result<(StatusCode, axum::Json<DeployInfo>), ApiError> {
     let deploy = releases::rollback(&state, &actor, (&app, &label), body).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
+}
+
+/// The process types of what serves: replicas wanted and running, and limits.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/scale", tag = "deploys",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 200, body = Vec<ProcessInfo>),
+        (status = 404, description = "`app_not_found`, `instance_not_found` or `release_not_found`")))]
+pub async fn processes(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+) -> Result<axum::Json<Vec<ProcessInfo>>, ApiError> {
+    Ok(axum::Json(releases::processes(&state, &actor, (&app, &label)).await?))
+}
+
+/// Gives what serves other numbers of replicas, without a build; later deploys keep them. A deploy of the serving release.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/scale", tag = "deploys", request_body = Scale,
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 202, body = DeployInfo), (status = 404, description = "`release_not_found`"),
+        (status = 409, description = "`locked` or `service_missing`")))]
+pub async fn scale(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+    Json(body): Json<Scale>,
+) -> Result<(StatusCode, axum::Json<DeployInfo>), ApiError> {
+    let deploy = releases::scale(&state, &actor, (&app, &label), body).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
 }
 

@@ -42,6 +42,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}/releases/{release}", get(releases::show))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}/diff", get(releases::diff))
         .route("/v1/apps/{app}/instances/{label}/rollback", post(releases::rollback))
+        .route("/v1/apps/{app}/instances/{label}/scale", get(releases::processes).post(releases::scale))
         .route("/v1/apps/{app}/instances/{label}/promote", post(releases::promote))
         .route("/v1/apps/{app}/releases", get(releases::list))
         .route("/v1/apps/{app}/configurations", get(configurations::list))
@@ -191,7 +192,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::extend_preview, apps::destroy_preview, apps::timeline,
         deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel, deploys::promote,
-        releases::list, releases::show, releases::diff, releases::rollback,
+        releases::list, releases::show, releases::diff, releases::rollback, releases::processes, releases::scale,
         releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
         configurations::list, configurations::show, configurations::diff,

@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2300_logs",
     "2400_config_versions",
     "2500_previews",
+    "2550_scales",
     "2600_canary",
 };
 

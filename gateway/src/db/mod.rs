@@ -19,6 +19,7 @@ pub mod plans;
 pub mod previews;
 pub mod releases;
 pub mod runs;
+pub mod scales;
 pub mod teams;
 pub mod timeline;
 pub mod tokens;

@@ -19,6 +19,7 @@ use super::intake;
 use super::secrets::{Secrets, load_secrets};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
+use crate::db::scales::{Scales, load_scales};
 use crate::hub::NodeRef;
 use crate::services::lists::named;
 use crate::state::State;
@@ -70,6 +71,8 @@ pub struct Ingredients {
     pub site: Site,
     pub resolved: Resolved,
     pub secrets: Secrets,
+    /// How many replicas people have set, whatever the manifest says.
+    pub scales: Scales,
     texts: BTreeMap<String, String>,
     pub images: BTreeMap<String, String>,
     lists: BTreeMap<String, Vec<String>>,
@@ -141,7 +144,8 @@ pub async fn gather_with(
     }
     let db_address = gateway_of(&site, Layer::Db)?;
     let instance_gateway = gateway_of(&site, Layer::App)?;
-    Ok(Ingredients { site, resolved, secrets, texts, images, lists, db_address, instance_gateway })
+    let scales = load_scales(&site.state.db.conn().await?, site.instance.id).await?;
+    Ok(Ingredients { scales, site, resolved, secrets, texts, images, lists, db_address, instance_gateway })
 }
 
 /// The address at which containers reach the first node with this layer (of any, when none carries it).
@@ -166,13 +170,15 @@ impl Ingredients {
         parent: Option<String>,
     ) -> Result<Plan, Failure> {
         let site = &self.site;
+        let mut sections = self.resolved.sections.clone();
+        sections.app_layer = sections.app_layer.with_replicas(&self.scales);
         let names: BTreeSet<String> = self.secrets.values.keys().cloned().collect();
         let input = InstanceInput {
             instance: site.instance.id,
             app: &site.instance.app_name,
             label: &site.instance.label,
             release,
-            sections: &self.resolved.sections,
+            sections: &sections,
             cluster_name: &site.instance.cluster,
             cluster: &site.cluster,
             stack,

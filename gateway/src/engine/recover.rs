@@ -16,7 +16,7 @@ use super::lease;
 use super::pipeline::{self, Attempt};
 use super::runtime::Hold;
 use crate::db::deploys::{self, Deploy};
-use crate::db::{instances, plans, releases};
+use crate::db::{instances, plans, releases, scales};
 use crate::state::State;
 
 /// How often deploys of gateways that are gone are looked for.
@@ -78,7 +78,7 @@ async fn settle(state: &Arc<State>, deploy: &Deploy, hold: &mut Option<Hold>) ->
     if attempt.plan.is_some() {
         state.engine.wait_ready(&attempt.site.nodes()).await;
         let serving = pipeline::read_serving(&attempt).await?;
-        if deploy.committed || serving.release == Some(attempt.release) {
+        if deploy.committed || serving.release == Some(attempt.release) && attempt.scale.is_none() {
             attempt.recorder.warn("the gateway was restarted; the new release serves, and its deploy is completed");
             pipeline::finish(&mut attempt, None, serving).await;
             return Ok(());
@@ -110,6 +110,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
         ),
     };
     let old = load_old(&conn, deploy, plan.as_ref()).await?;
+    let scale = scales::load_counts(&conn, deploy.id()).await?;
     let no_resolved = || Resolved {
         label: instance.label.clone(),
         cluster: None,
@@ -141,6 +142,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
         plan,
         old,
         image: deploy.image.clone(),
+        scale,
     })
 }
 

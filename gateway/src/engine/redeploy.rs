@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use magrathea_core::api::{DeployInfo, Phase, ReleaseInfo, SourceInfo};
-use magrathea_core::names::ReleaseNumber;
+use magrathea_core::api::{Counts, DeployInfo, Phase, ReleaseInfo, SourceInfo};
+use magrathea_core::names::{ProcessName, ReleaseNumber, WEB};
 use magrathea_core::wire::Blob;
 
 use super::events::Recorder;
 use super::layout::Site;
-use super::pipeline::{self, Job, Origin, Reused};
+use super::pipeline::{self, Job, Origin, Reused, tell_counts};
 use super::submit::{carry_out, into_api, record};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -86,6 +86,27 @@ pub async fn rollback(
     let told = format!("back from {serving} to {number}");
     let why = Why { message: Some(told.clone()), told, warning: None };
     earlier.begin(state, actor, instance, Origin::Back(number), why, wait).await
+}
+
+/// Gives what serves other numbers of replicas, which later deploys keep.
+pub async fn scale(
+    state: &Arc<State>,
+    actor: &Actor,
+    instance: Instance,
+    counts: Counts,
+    wait: u32,
+) -> Result<DeployInfo, ApiError> {
+    let serving = releases::load_serving(&state.db.conn().await?, instance.id).await?;
+    let earlier = Earlier::load(state, &instance, serving.ok_or_else(|| nothing(&instance))?.release).await?;
+    let app = &earlier.configured.resolved.sections.app_layer;
+    if let Some(unknown) = counts.keys().find(|process| app.replicas_of(process).is_none()) {
+        let known: Vec<_> = std::iter::once(WEB).chain(app.workers.keys().map(ProcessName::as_str)).collect();
+        let message = format!("{} ({}) has no process type {unknown}", instance.app_name, instance.label);
+        return Err(ApiError::new(Code::ServiceMissing, message).with_hint(format!("it has {}", known.join(", "))));
+    }
+    let told = tell_counts(&counts);
+    let why = Why { message: Some(format!("scale {told}")), told, warning: None };
+    earlier.begin(state, actor, instance, Origin::Scale(counts), why, wait).await
 }
 
 /// What such a deploy is told to be.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use magrathea_core::api::{DeployInfo, Promote, Release, ReleaseDiff, Rollback};
+use magrathea_core::api::{DeployInfo, ProcessInfo, Promote, Release, ReleaseDiff, Rollback, Scale};
 use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
 use magrathea_core::people::Verb;
 
@@ -63,6 +63,40 @@ pub async fn rollback(
 ) -> Result<DeployInfo, ApiError> {
     let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Deploy).await?;
     engine::rollback(state, actor, instance, release, wait.unwrap_or(0)).await
+}
+
+/// The process types of what serves.
+pub async fn processes(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+) -> Result<Vec<ProcessInfo>, ApiError> {
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
+    engine::processes(state, instance).await
+}
+
+/// Most replicas of a process type.
+const MOST_REPLICAS: u16 = 64;
+
+/// Begins to give what serves other numbers of replicas.
+pub async fn scale(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    Scale { counts, wait }: Scale,
+) -> Result<DeployInfo, ApiError> {
+    let invalid = |message: String| Err(ApiError::new(Code::BodyInvalid, message));
+    if counts.is_empty() {
+        return invalid("no process type is named".to_owned());
+    }
+    for (process, count) in &counts {
+        let least = u16::from(process.is_web());
+        if let Some(count) = count.filter(|count| !(least..=MOST_REPLICAS).contains(count)) {
+            return invalid(format!("{process} can have {least} to {MOST_REPLICAS} replicas, not {count}"));
+        }
+    }
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Deploy).await?;
+    engine::scale(state, actor, instance, counts, wait.unwrap_or(0)).await
 }
 
 /// Begins to deploy what one label serves under another, with that one's configuration.

@@ -7,7 +7,6 @@ mod tomcat;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use magrathea_core::manifest::Stack;
 use magrathea_core::names::{Layer, WEB};
@@ -18,6 +17,7 @@ use magrathea_core::units::{ByteSize, Span};
 
 pub use self::served::{document_root, timeout_seconds};
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
+use crate::routing::drain;
 use crate::storage;
 use crate::{InstanceInput, LayerError, check, resource};
 
@@ -124,8 +124,8 @@ fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
         memory: app.memory,
         cpus: ("app_layer.cpus", app.cpus.as_deref()),
         processes: app.processes,
-        // The router has drained the release by then; this is for what came past it.
-        stop_grace: Span(Duration::from_secs(10)),
+        // A release has drained by then. A replica that is one too many ends what it has after it was told to.
+        stop_grace: drain(input),
     };
     service(input, process)
 }

@@ -6,7 +6,9 @@ use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::Plan;
 
 use super::build::{Made, check_hosts, wait_for_nodes};
+use super::scale::set_replicas;
 use super::{Attempt, Job};
+use crate::db::scales::load_scales;
 use crate::db::{DbError, deploys, plans, releases};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{hosts_of, load_secrets_of, urls_of};
@@ -18,12 +20,13 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let instance = &site.instance;
     wait_for_nodes(attempt).await?;
     let conn = site.state.db.conn().await?;
-    let (stored, configured, info, old, generation) = tokio::try_join!(
+    let (stored, configured, info, old, generation, scales) = tokio::try_join!(
         plans::load_plan(&conn, instance.id, release),
         releases::load_configured(&conn, instance.id, release),
         releases::load_release(&conn, instance.id, release),
         plans::load_serving_plan(&conn, instance.id),
         plans::next_generation(&conn, instance.id),
+        load_scales(&conn, instance.id),
     )?;
     drop(conn);
     let gone = || Failure::new("release_not_found", format!("{release} is not kept any more"));
@@ -34,6 +37,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let mut resources = stored.resources;
     // Who may not come in today does not come in because of an old release.
     follow_lists(site, &configured.resolved, &mut resources).await?;
+    set_replicas(&mut resources, &configured.resolved, &scales);
     let plan = Plan::new(stored.subject, generation, old.as_ref().map(Plan::hash), resources);
     attempt.old = old;
     attempt.release = release;

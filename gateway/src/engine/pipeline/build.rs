@@ -14,6 +14,7 @@ use magrathea_core::wire::{Build, Built};
 
 use super::back::bring_back;
 use super::lay::ensure_all;
+use super::scale::rescale;
 use super::{Attempt, Job, Origin, Reused, count, size};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
@@ -50,6 +51,7 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     let recorder = attempt.recorder.clone();
     let origin = match &job.origin {
         Origin::Back(release) => return bring_back(job, attempt, *release).await,
+        Origin::Scale(counts) => return rescale(job, attempt, counts).await,
         Origin::Again(reused) => Image::Known(reused),
         Origin::Source(tree) => Image::Build(find_recipe(job, tree)?),
     };
@@ -76,6 +78,12 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     attempt.release = place.number;
     attempt.applier.secrets = ingredients.secrets.values.clone();
     attempt.resolved = ingredients.resolved.clone();
+    for (process, count) in &ingredients.scales {
+        let says = ingredients.resolved.sections.app_layer.replicas_of(process);
+        if let Some(says) = says.filter(|says| says != count) {
+            recorder.warn(format!("{process} keeps {count}, as `td app scale` has set it; magrathea.yml says {says}"));
+        }
+    }
 
     // Whatever the plan says about the configuration is better said before the build than after it.
     let stack = ingredients.resolved.sections.app_layer.stack.unwrap_or(Stack::Php);

@@ -38,7 +38,11 @@ pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<String, Failure> 
     run_hooks(attempt, plan, "release", &hooks).await?;
     recorder.enter(Phase::App, &count(hooks.len(), "command")).await?;
 
-    let replicas = parts(plan, Part::Replicas);
+    // What stands already as it is wanted needs no second look.
+    let stands = |resource: &&Resource| {
+        attempt.old.as_ref().and_then(|old| old.get(&resource.key)).is_some_and(|old| old.spec == resource.spec)
+    };
+    let replicas: Vec<_> = parts(plan, Part::Replicas).into_iter().filter(|resource| !stands(resource)).collect();
     let caches = parts(plan, Part::Cache);
     // The cache of an instance without visitors may be laid while the replicas start.
     if attempt.old.is_none() {

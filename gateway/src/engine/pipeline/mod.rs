@@ -7,14 +7,15 @@ mod canary;
 mod lay;
 mod password;
 mod revert;
+mod scale;
 mod switch;
 
 use std::sync::Arc;
 
 use magrathea_buildpacks::Tree;
-use magrathea_core::api::{DeployEventKind, DeployStatus, Phase, SourceInfo};
+use magrathea_core::api::{Counts, DeployEventKind, DeployStatus, Phase, SourceInfo};
 use magrathea_core::manifest::Resolved;
-use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
+use magrathea_core::names::{AppName, DeployId, ProcessName, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use magrathea_core::units::count;
 use magrathea_core::wire::{Blob, Progress, Serving};
@@ -56,6 +57,8 @@ pub enum Origin {
     Again(Reused),
     /// An earlier release itself, as it was.
     Back(ReleaseNumber),
+    /// What serves, with other numbers of replicas.
+    Scale(Counts),
 }
 
 /// An earlier release's image.
@@ -81,6 +84,8 @@ pub struct Attempt {
     /// What serves before the switch.
     pub old: Option<Plan>,
     pub image: Option<String>,
+    /// The numbers of replicas that it sets, when it does nothing else.
+    pub scale: Option<Counts>,
 }
 
 impl Attempt {
@@ -96,6 +101,7 @@ impl Attempt {
             plan: None,
             old: None,
             image: None,
+            scale: None,
         }
     }
 
@@ -190,9 +196,20 @@ pub async fn finish(attempt: &mut Attempt, actor: Option<&Actor>, serving: Servi
         attempt.recorder.warn(format!("the new release serves, but: {failure}"));
     }
     let app = &attempt.site.instance;
-    let message = format!("release {} of {} ({}) serves", attempt.release, app.app_name, app.label);
+    let (action, message) = match &attempt.scale {
+        None => ("deploy.succeeded", format!("release {} of {} ({}) serves", attempt.release, app.app_name, app.label)),
+        Some(counts) => ("app.scaled", format!("{} ({}): {}", app.app_name, app.label, tell_counts(counts))),
+    };
     let end = End { status: DeployStatus::Succeeded, serving: Some(&serving), failure: None };
-    record_end(attempt, actor, end, "deploy.succeeded", &message).await;
+    record_end(attempt, actor, end, action, &message).await;
+}
+
+/// As people write them: `queue=2 web=default`.
+pub fn tell_counts(counts: &Counts) -> String {
+    let one = |(process, count): (&ProcessName, &Option<u16>)| {
+        format!("{process}={}", count.map_or_else(|| "default".to_owned(), |count| count.to_string()))
+    };
+    counts.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// Takes a deploy back and records why.

@@ -29,6 +29,13 @@ pub async fn revert(attempt: &Attempt) {
 
 async fn take_back(attempt: &Attempt, plan: &Plan) -> Vec<Failure> {
     let mut failures = Vec::new();
+    if let (Some(_), Some(old)) = (&attempt.scale, &attempt.old) {
+        // The services serve on, with as many replicas as before.
+        for resource in parts(old, Part::Replicas).into_iter().chain(parts(old, Part::Route)) {
+            failures.extend(attempt.applier.ensure(resource, UNHEARD).await.err());
+        }
+        return failures;
+    }
     // First what visitors see: the old route, cache and services as they were.
     let switching = attempt.recorder.phase() >= Phase::Canary;
     let untouched = |r: &&Resource| !switching && matches!(r.spec, Spec::Route(_));

@@ -9,8 +9,8 @@ use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
 use super::lay::{ensure_all, run_hooks};
 use super::password;
-use super::{Attempt, count};
-use crate::db::{DbError, deploys, releases};
+use super::{Attempt, count, tell_counts};
+use crate::db::{DbError, deploys, releases, scales};
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::health::{checks, process_of};
@@ -56,7 +56,9 @@ pub async fn read_serving(attempt: &Attempt) -> Result<Serving, Failure> {
 /// nothing about the app.
 pub async fn stand_by(attempt: &Attempt) -> Result<(), Failure> {
     let span = attempt.resolved.sections.app_layer.health.watch.unwrap_or(Span(std::time::Duration::ZERO));
-    let Some(plan) = attempt.plan.as_ref().filter(|_| !span.0.is_zero()) else { return Ok(()) };
+    let Some(plan) = attempt.plan.as_ref().filter(|_| !span.0.is_zero() && attempt.scale.is_none()) else {
+        return Ok(());
+    };
     attempt.recorder.enter(Phase::Watch, &format!("{} serves", attempt.release)).await?;
     let node = &attempt.applier.first_node(Layer::App)?;
     let replicas = parts(plan, Part::Replicas);
@@ -87,7 +89,7 @@ fn rolled_back(attempt: &Attempt, mut failure: Failure) -> Failure {
 pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Result<(), Failure> {
     let Some(plan) = &attempt.plan else { return Ok(()) };
     // Without it the store would name the old release, and reconciling would bring that back.
-    while let Err(error) = commit(attempt, plan, serving).await {
+    while let Err(error) = commit(attempt, plan, author, serving).await {
         tracing::warn!(deploy = %attempt.deploy, %error, "cannot record the switch; trying again");
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
@@ -107,8 +109,11 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
         recorder.warn(format!("the support layer: {failure}"));
     }
     let state = &attempt.site.state;
-    let message =
-        format!("{} ({}): release {}", attempt.site.instance.app_name, attempt.site.instance.label, attempt.release);
+    let what = match &attempt.scale {
+        Some(counts) => format!("scale {}", tell_counts(counts)),
+        None => format!("release {}", attempt.release),
+    };
+    let message = format!("{} ({}): {what}", attempt.site.instance.app_name, attempt.site.instance.label);
     history::record_later(state, &attempt.site.instance.cluster, attempt.site.slug(), plan.clone(), author, message);
     keep_assets_later(attempt, plan);
     sweep::sweep_later(state, &attempt.site.instance.cluster);
@@ -133,13 +138,16 @@ fn keep_assets_later(attempt: &Attempt, plan: &Plan) {
 }
 
 /// The deploy has succeeded from here on, whatever happens.
-async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(), DbError> {
+async fn commit(attempt: &Attempt, plan: &Plan, author: &str, serving: &Serving) -> Result<(), DbError> {
     let instance = &attempt.site.instance;
     let mut conn = attempt.site.state.db.conn().await?;
     let tx = conn.transaction().await?;
     deploys::commit_deploy(&tx, attempt.deploy, serving).await?;
     let row = releases::ServingRow { release: attempt.release, generation: plan.generation };
     releases::set_serving(&tx, instance.id, row).await?;
+    if let Some(counts) = &attempt.scale {
+        scales::set_scales(&tx, instance.id, counts, author).await?;
+    }
     releases::release_hosts(&tx, instance.id, &hosts_of(&attempt.site, &attempt.resolved)).await?;
     Ok(tx.commit().await?)
 }
@@ -147,6 +155,9 @@ async fn commit(attempt: &Attempt, plan: &Plan, serving: &Serving) -> Result<(),
 /// Lets the old release finish its requests, then takes it away, with what the new plan no longer has. Data stays.
 async fn retire(attempt: &Attempt, plan: &Plan) -> String {
     let Some(old) = &attempt.old else { return "nothing served before".to_owned() };
+    if attempt.scale.is_some() {
+        return "it serves on".to_owned();
+    }
     // What visitors do not reach has nothing to drain: the new release's own runs already.
     let (workers, others): (Vec<_>, Vec<_>) = obsolete(old, plan)
         .into_iter()

@@ -12,6 +12,7 @@ mod logs;
 mod open;
 mod plan;
 mod promote;
+mod scale;
 mod shell;
 mod tunnel;
 mod upload;
@@ -41,6 +42,9 @@ pub enum Command {
     /// Deploy the very image that one label serves under another, with that one's configuration
     #[command(after_help = "As in `td app promote staging production`. Nothing is built.")]
     Promote(promote::Arguments),
+    /// Show how many replicas each process type has, or change it without a build
+    #[command(after_help = SCALE_HELP)]
+    Scale(scale::Arguments),
     /// List apps and where they live
     List,
     /// Show an app's instances: URL, state, release, what serves
@@ -66,6 +70,9 @@ pub enum Command {
     Destroy(destroy::Arguments),
 }
 
+const SCALE_HELP: &str = "As in `td app scale staging web=3 queue=1`. Later deploys keep it; `web=default` goes back to what \
+                          magrathea.yml says.";
+
 /// Told below the help of what joins a program to the terminal.
 const SHELL_HELP: &str = "td ends with the program's own status. On a terminal, Enter ~ . leaves a session that hangs.";
 
@@ -86,6 +93,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::Link(arguments) => link::run(context, &arguments).await,
         Command::Deploy(arguments) => deploy::run(context, &arguments).await,
         Command::Promote(arguments) => promote::run(context, &arguments).await,
+        Command::Scale(arguments) => scale::run(context, &arguments).await,
         Command::List => list::run(context).await,
         Command::Info(named) => info::run(context, &named).await,
         Command::Logs(arguments) => logs::run(context, &arguments).await,

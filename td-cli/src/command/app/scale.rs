@@ -1,0 +1,90 @@
+//! `td app scale`.
+
+use magrathea_core::api::{Counts, DeployInfo, ProcessInfo, Scale};
+use magrathea_core::names::{LabelName, ProcessName};
+use magrathea_core::units::Span;
+
+use crate::client::Query;
+use crate::command::deploy::follow_to_end;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::human;
+use crate::progress::Target;
+use crate::table::{self, or_dash};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The label, and the number of replicas by process type; without a number it shows what there is
+    #[arg(value_name = "LABEL|PROCESS=COUNT", value_parser = part)]
+    parts: Vec<Part>,
+    /// Wait this long for another deploy of the instance to end; without it td refuses at once
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
+    wait: Option<Span>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Label(LabelName),
+    Count(ProcessName, Option<u16>),
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let Some((process, count)) = text.split_once('=') else {
+        return text.parse().map(Part::Label).map_err(|error| format!("{error}"));
+    };
+    let process = process.parse().map_err(|error| format!("{error}"))?;
+    match count {
+        "default" => Ok(Part::Count(process, None)),
+        _ => match count.parse() {
+            Ok(count) => Ok(Part::Count(process, Some(count))),
+            Err(_) => Err(format!("{count:?} is not a number of replicas; as in web=3, or web=default")),
+        },
+    }
+}
+
+pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let (mut label, mut counts) = (None, Counts::new());
+    for part in &arguments.parts {
+        match part {
+            Part::Label(name) if label.is_none() => label = Some(name.to_string()),
+            Part::Label(name) => return Err(Failure::usage(format!("{name} is a second label"))),
+            Part::Count(process, count) => {
+                if counts.insert(process.clone(), *count).is_some() {
+                    return Err(Failure::usage(format!("{process} is named twice")));
+                }
+            }
+        }
+    }
+    let (client, place) = match label {
+        Some(label) => context.place_of(&label).await?,
+        None => context.place().await?,
+    };
+    let path = place.segments("scale");
+    if counts.is_empty() {
+        let answer = client.get(&path, &Query::new()).await?;
+        return context.show(answer, |printer, processes: Vec<ProcessInfo>| {
+            table::print(
+                printer,
+                ["PROCESS", "WANTED", "RUNNING", "MAGRATHEA.YML", "MEMORY", "CPUS", "PROCESSES"],
+                processes.iter().map(row),
+            );
+        });
+    }
+    let body = Scale { counts, wait: arguments.wait.map(Span::whole_seconds) };
+    let deploy: DeployInfo = client.post(&path, &body).await?;
+    context.printer.note(format!("scaling {place}"));
+    follow_to_end(context, deploy.id, Target::Progress).await
+}
+
+fn row(process: &ProcessInfo) -> [String; 7] {
+    let cpus = process.millicpus.map(|millis| format!("{}", f64::from(millis) / 1000.0));
+    [
+        process.process.to_string(),
+        format!("{}{}", process.wanted, if process.scaled.is_some() { " (set)" } else { "" }),
+        or_dash(process.running),
+        process.manifest.to_string(),
+        or_dash(process.memory.map(human::size)),
+        or_dash(cpus),
+        or_dash(process.processes),
+    ]
+}

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access, app, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key, login, man,
-    org, person, preview, release, run, team, timeline, token,
+    org, person, preview, release, run, task, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -77,6 +77,9 @@ pub enum Command {
     /// Instances of branches, which live for a time
     #[command(subcommand)]
     Preview(preview::Command),
+    /// Named commands of the release that serves
+    #[command(subcommand)]
+    Task(task::Command),
     /// Commands that run detached
     #[command(subcommand)]
     Run(run::Command),

@@ -78,6 +78,30 @@ const ACTS: &[Act] = &[
         allowed: "not_preview",
     },
     Act {
+        verb: "look",
+        title: "list its tasks",
+        method: "GET",
+        path: "/v1/apps/APP/instances/LABEL/tasks",
+        body: None,
+        allowed: "ok",
+    },
+    Act {
+        verb: "deploy",
+        title: "run a task of the role developer",
+        method: "POST",
+        path: "/v1/apps/APP/instances/LABEL/tasks/note/runs",
+        body: Some("task"),
+        allowed: "body_invalid",
+    },
+    Act {
+        verb: "operate",
+        title: "run a task without a role",
+        method: "POST",
+        path: "/v1/apps/APP/instances/LABEL/tasks/plain/runs",
+        body: Some("task"),
+        allowed: "body_invalid",
+    },
+    Act {
         verb: "operate",
         title: "open a shell",
         method: "GET",
@@ -159,6 +183,10 @@ fn ask(lab: &Lab, act: &Act, token: &str, app: &str, label: &str) -> String {
             let body = json(json!({"expire": "1d"}));
             curl.args(["-H", "Content-Type: application/json", "-d", &body]);
         }
+        Some("task") => {
+            // No time at all: nothing runs.
+            curl.args(["-H", "Content-Type: application/json", "-d", &json(json!({"time_limit": 0}))]);
+        }
         Some("grant") => {
             // To nobody, so that nothing is given.
             let body =
@@ -187,7 +215,8 @@ fn every_role_may_what_it_may_and_no_more() {
     std::fs::write(boss.path().join("index.html"), "hello").unwrap();
     std::fs::write(
         boss.path().join("magrathea.yml"),
-        "labels: {staging: {cluster: lab}, production: {cluster: lab}}\n",
+        "tasks: {note: {run: 'true', role: developer}, plain: {run: 'true'}}\n\
+         labels: {staging: {cluster: lab}, production: {cluster: lab}}\n",
     )
     .unwrap();
     for label in ["staging", "production"] {

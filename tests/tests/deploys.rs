@@ -83,3 +83,25 @@ async fn a_replica_that_dies_comes_back_by_itself() {
     });
     assert_eq!(failures(&load.finish()), Vec::<String>::new());
 }
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn what_serves_already_is_not_deployed_again_when_asked() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "unchanged");
+    site.file("index.php", "<?php").file("magrathea.yml", "labels: {a: {}, b: {}}\n");
+    let skip = |more: &[&str]| site.td(&[&["app", "deploy", "--dirty", "--if-unchanged", "skip"], more].concat());
+    skip(&["--all"]).ok();
+    let begun = std::time::Instant::now();
+    let said = skip(&["--label", "a"]).ok();
+    assert!(said.stderr.contains("v1 of unchanged, label a on lab, serves this already"), "{}", said.stderr);
+    eprintln!("skipped in {:?}", begun.elapsed());
+    site.td(&["app", "deploy", "--dirty", "--label", "a"]).ok();
+    let all = skip(&["--all"]).ok().stdout;
+    assert_eq!(all.matches("unchanged").count(), 2 + all.matches("http://unchanged").count(), "{all}");
+    let json = skip(&["--label", "b", "--json"]).ok().json();
+    assert_eq!((&json["unchanged"], &json["release"]), (&true.into(), &1.into()));
+    site.file("index.php", "<?php // new");
+    let json = skip(&["--label", "b", "--json"]).ok().json();
+    assert_eq!((&json["unchanged"], &json["release"]), (&serde_json::Value::Null, &2.into()));
+}

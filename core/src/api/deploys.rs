@@ -43,6 +43,26 @@ pub struct SourceInfo {
     #[schema(minimum = 1, maximum = 99)]
     #[param(minimum = 1, maximum = 99)]
     pub canary: Option<u8>,
+    /// What comes of it when this very source serves already, with the values that are set now.
+    #[serde(skip_serializing_if = "IfUnchanged::is_redeploy")]
+    pub if_unchanged: IfUnchanged,
+}
+
+/// What comes of a deploy that would change nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IfUnchanged {
+    /// A new release, as of any other source.
+    #[default]
+    Redeploy,
+    /// No deploy: the answer is the one that brought what serves, with `unchanged`.
+    Skip,
+}
+
+impl IfUnchanged {
+    fn is_redeploy(&self) -> bool {
+        *self == IfUnchanged::Redeploy
+    }
 }
 
 /// The phases of a deploy, in order.
@@ -162,6 +182,9 @@ pub struct DeployInfo {
     pub created: jiff::Timestamp,
     #[schema(value_type = Option<String>)]
     pub finished: Option<jiff::Timestamp>,
+    /// It is an earlier deploy, whose release serves what was sent: none was begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
 }
 
 /// Why a deploy ended before the cut-over.

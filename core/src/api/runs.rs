@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::people::Role;
+
 /// Body of `POST /v1/apps/{app}/instances/{label}/runs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +15,29 @@ pub struct StartRun {
     /// Seconds after which it is ended; an hour when absent, a day at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit: Option<u64>,
+}
+
+/// Body of `POST /v1/apps/{app}/instances/{label}/tasks/{task}/runs`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartTask {
+    /// Seconds after which it is ended; an hour when absent, a day at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<u64>,
+}
+
+/// A named command of the release that serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskInfo {
+    pub name: String,
+    pub command: String,
+    /// The least role that may run it.
+    pub role: Role,
+    /// Whether whoever asks may.
+    pub allowed: bool,
+    /// The run that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunInfo>,
 }
 
 /// How a detached run stands.
@@ -52,6 +77,9 @@ pub struct RunInfo {
     pub instance: Uuid,
     pub person: String,
     pub command: String,
+    /// The manifest's name for it, when it is a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     pub status: RunStatus,
     pub exit_code: Option<i32>,
     /// Why there is no exit code.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::processes::{Health, Worker};
 use crate::names::ProcessName;
+use crate::people::Verb;
 use crate::schema::format::*;
 use crate::units::{ByteSize, Span};
 
@@ -437,7 +438,35 @@ pub struct Task {
     /// The command.
     #[schemars(with = "Command")]
     pub run: String,
-    /// The least role that may run it.
-    #[serde(default)]
-    pub role: Option<String>,
+    /// The least role that may run it; operator when absent, as for any other command.
+    #[serde(default, deserialize_with = "known_role")]
+    pub role: Option<TaskRole>,
+}
+
+/// Who may run a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskRole {
+    Viewer,
+    Developer,
+    Operator,
+    Administrator,
+}
+
+impl Task {
+    /// What one must be allowed to do at the label.
+    pub fn verb(&self) -> Verb {
+        match self.role.unwrap_or(TaskRole::Operator) {
+            TaskRole::Viewer => Verb::Look,
+            TaskRole::Developer => Verb::Deploy,
+            TaskRole::Operator => Verb::Operate,
+            TaskRole::Administrator => Verb::Administer,
+        }
+    }
+}
+
+/// Releases that were made when any text was taken still have theirs: what is no role is nobody's but the administrators'.
+fn known_role<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<TaskRole>, D::Error> {
+    let said = Option::<serde_json::Value>::deserialize(from)?;
+    Ok(said.filter(|said| !said.is_null()).map(|said| serde_json::from_value(said).unwrap_or(TaskRole::Administrator)))
 }

@@ -97,6 +97,7 @@ codes! {
     NotPreview "not_preview" CONFLICT "The instance is no preview: it does not expire, and its label's deployers cannot take it away.",
     NotServing "not_serving" CONFLICT "The instance serves no release yet.",
     ServiceMissing "service_missing" CONFLICT "The instance has no such service: no database, no memcached, no writable paths.",
+    TaskNotFound "task_not_found" NOT_FOUND "The release that serves names no such task.",
     RunNotFound "run_not_found" NOT_FOUND "There is no run with this id.",
     UpgradeRequired "upgrade_required" UPGRADE_REQUIRED "The route is a websocket; the request did not ask for one.",
     NodeUnavailable "node_unavailable" SERVICE_UNAVAILABLE "A node that is needed is not connected.",

@@ -8,7 +8,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
 use axum::response::Response;
-use magrathea_core::api::{RunInfo, RunLines, StartRun};
+use magrathea_core::api::{RunInfo, RunLines, StartRun, StartTask, TaskInfo};
 use magrathea_core::names::{AppName, LabelName, ProcessName};
 use magrathea_core::wire::{Size, Tty};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query};
 use crate::actor::Actor;
-use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, runs, socket};
+use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, runs, socket, tasks};
 use crate::state::State;
 
 /// What is to run.
@@ -191,6 +191,33 @@ pub async fn start_run(
     Json(body): Json<StartRun>,
 ) -> Result<(StatusCode, axum::Json<RunInfo>), ApiError> {
     let run = runs::start(&state, &actor, &app, &label, body).await?;
+    Ok((StatusCode::CREATED, axum::Json(run)))
+}
+
+/// The named commands of what a label serves.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/tasks", tag = "remote",
+    params(("app" = String, Path), ("label" = String, Path)),
+    responses((status = 200, body = Vec<TaskInfo>), (status = 409, description = "`not_serving`")))]
+pub async fn list_tasks(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label)): Path<(AppName, LabelName)>,
+) -> Result<axum::Json<Vec<TaskInfo>>, ApiError> {
+    Ok(axum::Json(tasks::list(&state, &actor, &app, &label).await?))
+}
+
+/// Runs a named command, for whoever has its role; one run of it goes on at a time.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/tasks/{task}/runs", tag = "remote",
+    request_body = StartTask, params(("app" = String, Path), ("label" = String, Path), ("task" = String, Path)),
+    responses((status = 201, body = RunInfo), (status = 403, description = "`forbidden`"),
+        (status = 404, description = "`task_not_found`"), (status = 409, description = "`not_serving` or `locked`")))]
+pub async fn start_task(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label, task)): Path<(AppName, LabelName, String)>,
+    Json(body): Json<StartTask>,
+) -> Result<(StatusCode, axum::Json<RunInfo>), ApiError> {
+    let run = tasks::start(&state, &actor, (&app, &label), &task, body).await?;
     Ok((StatusCode::CREATED, axum::Json(run)))
 }
 

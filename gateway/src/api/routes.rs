@@ -39,6 +39,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}", get(apps::show_instance))
         .route("/v1/apps/{app}/instances/{label}/preview", put(apps::extend_preview))
         .route("/v1/apps/{app}/instances/{label}/runs", post(remote::start_run))
+        .route("/v1/apps/{app}/instances/{label}/tasks", get(remote::list_tasks))
+        .route("/v1/apps/{app}/instances/{label}/tasks/{task}/runs", post(remote::start_task))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}", get(releases::show))
         .route("/v1/apps/{app}/instances/{label}/releases/{release}/diff", get(releases::diff))
         .route("/v1/apps/{app}/instances/{label}/rollback", post(releases::rollback))
@@ -197,7 +199,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
         configurations::list, configurations::show, configurations::diff,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
-        remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
+        remote::list_tasks, remote::start_task, remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         logs::read, drains::list, drains::add, drains::remove,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,

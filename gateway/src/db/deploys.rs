@@ -86,6 +86,7 @@ fn deploy(row: &Row) -> Result<Deploy, DbError> {
             person: row.try_get(11)?,
             created: row.try_get(12)?,
             finished: row.try_get(13)?,
+            unchanged: false,
         },
         committed: row.try_get(14)?,
         image: row.try_get(15)?,
@@ -156,6 +157,19 @@ pub async fn find_by_key(client: &impl Client, instance: InstanceId, key: &str) 
 pub async fn find_running(client: &impl Client, instance: InstanceId) -> Result<Option<Deploy>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE d.instance = $1 AND d.status = 'running'");
     client.query_opt(&sql, &[&instance.0]).await?.as_ref().map(deploy).transpose()
+}
+
+/// The last deploy that brought a release.
+pub async fn find_bringer(
+    client: &impl Client,
+    instance: InstanceId,
+    release: ReleaseNumber,
+) -> Result<Option<Deploy>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {TABLES} WHERE d.instance = $1 AND d.release = $2 AND d.status = 'succeeded'
+         ORDER BY d.finished DESC LIMIT 1"
+    );
+    client.query_opt(&sql, &[&instance.0, &number_in(release)]).await?.as_ref().map(deploy).transpose()
 }
 
 /// An app's deploys, the newest first.

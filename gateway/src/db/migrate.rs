@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2400_config_versions",
     "2500_previews",
     "2550_scales",
+    "2510_tasks",
     "2600_canary",
 };
 

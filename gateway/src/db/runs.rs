@@ -2,6 +2,7 @@
 
 use magrathea_core::api::{RunInfo, RunLine, RunStatus};
 use magrathea_core::names::{AppId, InstanceId};
+use magrathea_core::people::Role;
 use uuid::Uuid;
 
 use super::{Client, DbError, Row};
@@ -16,13 +17,31 @@ pub struct NewRun<'a> {
     pub instance: InstanceId,
     pub actor: &'a str,
     pub command: &'a str,
+    pub task: Option<Task<'a>>,
     pub seconds: u64,
     /// The gateway that waits for it.
     pub gateway: Uuid,
 }
 
+/// The task that a run is of, and the least role that may run it.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    pub name: &'a str,
+    pub role: Role,
+}
+
+/// The constraint that a second run of a task violates.
+pub const TASK_RUNS: &str = "runs_one_of_task";
+
+/// A run with who may see and stop it.
+#[derive(Debug)]
+pub struct Stored {
+    pub info: RunInfo,
+    pub role: Role,
+}
+
 const SELECT: &str = "SELECT r.id, a.name, i.label, i.cluster, r.actor, r.command, r.status, r.exit_code, r.message,
-     r.started, r.ended, r.span, r.instance
+     r.started, r.ended, r.span, r.instance, r.task, r.role
      FROM runs r JOIN instances i ON i.id = r.instance JOIN apps a ON a.id = i.app";
 
 fn info(row: &Row) -> Result<RunInfo, DbError> {
@@ -43,7 +62,14 @@ fn info(row: &Row) -> Result<RunInfo, DbError> {
         ended: row.try_get(10)?,
         time_limit: seconds.unsigned_abs(),
         instance: row.try_get(12)?,
+        task: row.try_get(13)?,
     })
+}
+
+fn stored(row: &Row) -> Result<Stored, DbError> {
+    let role: Option<&str> = row.try_get(14)?;
+    let role = role.map(|role| role.parse().map_err(|e| DbError::value("runs.role", e))).transpose()?;
+    Ok(Stored { info: info(row)?, role: role.unwrap_or(Role::Operator) })
 }
 
 /// Records a run, and forgets those that are long over.
@@ -51,24 +77,41 @@ pub async fn insert_run(client: &impl Client, new: &NewRun<'_>) -> Result<(), Db
     let sql = format!("DELETE FROM runs WHERE instance = $1 AND ended < now() - interval '{KEPT}'");
     client.execute(&sql, &[&new.instance.0]).await?;
     let seconds = i64::try_from(new.seconds).unwrap_or(i64::MAX);
+    let (task, role) = new.task.map(|task| (task.name, task.role.as_str())).unzip();
     client
         .execute(
-            "INSERT INTO runs (id, instance, actor, command, span, gateway) VALUES ($1, $2, $3, $4, $5, $6)",
-            &[&new.id, &new.instance.0, &new.actor, &new.command, &seconds, &new.gateway],
+            "INSERT INTO runs (id, instance, actor, command, span, gateway, task, role)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            &[&new.id, &new.instance.0, &new.actor, &new.command, &seconds, &new.gateway, &task, &role],
         )
         .await?;
     Ok(())
 }
 
 /// One run; of whichever app.
-pub async fn load_run(client: &impl Client, id: Uuid) -> Result<Option<RunInfo>, DbError> {
-    client.query_opt(&format!("{SELECT} WHERE r.id = $1"), &[&id]).await?.as_ref().map(info).transpose()
+pub async fn load_run(client: &impl Client, id: Uuid) -> Result<Option<Stored>, DbError> {
+    client.query_opt(&format!("{SELECT} WHERE r.id = $1"), &[&id]).await?.as_ref().map(stored).transpose()
+}
+
+/// The run of a task that is under way.
+pub async fn find_task_run(client: &impl Client, instance: InstanceId, task: &str) -> Result<Option<RunInfo>, DbError> {
+    let sql = format!("{SELECT} WHERE r.instance = $1 AND r.task = $2 AND r.status = 'running'");
+    client.query_opt(&sql, &[&instance.0, &task]).await?.as_ref().map(info).transpose()
+}
+
+/// Ends runs of a task that nobody waits for any more: their gateway is gone, and their time is over since long.
+pub async fn give_up_task(client: &impl Client, instance: InstanceId, task: &str) -> Result<(), DbError> {
+    let sql = "UPDATE runs SET status = 'failed', message = 'the gateway that waited for it is gone', ended = now()
+               WHERE instance = $1 AND task = $2 AND status = 'running'
+                   AND started + make_interval(secs => span) < now() - interval '15 minutes'";
+    client.execute(sql, &[&instance.0, &task]).await?;
+    Ok(())
 }
 
 /// An app's runs, the newest first.
-pub async fn list_runs(client: &impl Client, app: AppId, limit: i64) -> Result<Vec<RunInfo>, DbError> {
+pub async fn list_runs(client: &impl Client, app: AppId, limit: i64) -> Result<Vec<Stored>, DbError> {
     let sql = format!("{SELECT} WHERE i.app = $1 ORDER BY r.started DESC LIMIT $2");
-    client.query(&sql, &[&app.0, &limit]).await?.iter().map(info).collect()
+    client.query(&sql, &[&app.0, &limit]).await?.iter().map(stored).collect()
 }
 
 /// How many of an instance's runs are not over.

@@ -1,13 +1,14 @@
 //! Whether what is about to be deployed serves already, to the last file and value. So it is when a push is repeated whose
-//! gateway was killed between the cut-over and the verdict.
+//! gateway was killed between the cut-over and the verdict, and when a machine deploys whatever it is told to.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use magrathea_core::api::SourceInfo;
+use magrathea_core::api::{DeployInfo, SourceInfo};
 use magrathea_core::names::{AppId, LabelName, ReleaseNumber};
+use magrathea_core::wire::Serving;
 
 use super::choose::receive;
 use super::intake::Packing;
@@ -86,13 +87,40 @@ impl Made {
         if resolved.preview.is_some() {
             ensure_instance(state, actor, app, &resolved, &cluster).await?;
         }
-        let source = releases::load_source(&state.db.conn().await?, instance.id, release).await?;
-        if source.is_none_or(|source| source != received.source.blob.sha256) || cluster != instance.cluster {
+        if cluster != instance.cluster {
             return Ok(false);
         }
         let site = Site::new(state, instance).map_err(into_api)?;
-        let _ = tokio::time::timeout(NODES, state.engine.wait_ready(&site.nodes())).await;
-        let serving = views::ask(&site).await;
-        Ok(serving.is_some_and(|serving| serving.release == Some(release) && views::is_up(&serving)))
+        Ok(is_served(&site, release, &received.source.blob.sha256).await?.is_some())
     }
+}
+
+/// The deploy that brought what an instance serves, when that was made from this very source with the values that are set
+/// now, serves by the router's own word, and nothing else is under way.
+pub async fn find_same(site: &Site, source: &str) -> Result<Option<DeployInfo>, ApiError> {
+    let (state, instance) = (&site.state, &site.instance);
+    let conn = state.db.conn().await?;
+    let Some(row) = releases::load_serving(&conn, instance.id).await? else { return Ok(None) };
+    let configured = releases::load_configured(&conn, instance.id, row.release).await?;
+    let now = apps::load_config_version(&conn, instance.app).await?;
+    let is_current = configured.is_some_and(|configured| configured.config_version == now);
+    if !is_current || deploys::find_running(&conn, instance.id).await?.is_some() {
+        return Ok(None);
+    }
+    let Some(deploy) = deploys::find_bringer(&conn, instance.id, row.release).await? else { return Ok(None) };
+    drop(conn);
+    let serving = is_served(site, row.release, source).await?;
+    Ok(serving.map(|serving| DeployInfo { serving: Some(serving), unchanged: true, ..deploy.info }))
+}
+
+/// What the router says, when all of it is this release, and that was made from this source.
+async fn is_served(site: &Site, release: ReleaseNumber, source: &str) -> Result<Option<Serving>, ApiError> {
+    let state = &site.state;
+    let made_from = releases::load_source(&state.db.conn().await?, site.instance.id, release).await?;
+    if made_from.is_none_or(|made_from| made_from != source) {
+        return Ok(None);
+    }
+    let _ = tokio::time::timeout(NODES, state.engine.wait_ready(&site.nodes())).await;
+    let serving = views::ask(site).await;
+    Ok(serving.filter(|serving| serving.release == Some(release) && views::is_up(serving)))
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, LabelRefusal, Phase, SourceInfo};
+use magrathea_core::api::{DeployInfo, DeployStatus, IfUnchanged, LabelDeploy, LabelRefusal, Phase, SourceInfo};
 use magrathea_core::manifest::{Manifest, Resolved};
 use magrathea_core::names::{AppName, ClusterName, DeployId, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
 
+use super::again::find_same;
 use super::choose::{Received, receive};
 use super::events::Recorder;
 use super::failure::Failure;
@@ -174,6 +175,11 @@ async fn begin(
     let instance = ensure_instance(state, actor, app, &resolved, &cluster).await?;
     let site = Site::new(state, instance).map_err(into_api)?;
     let Received { source, warnings, .. } = intake.received;
+    if info.if_unchanged == IfUnchanged::Skip
+        && let Some(same) = find_same(&site, &source.blob.sha256).await?
+    {
+        return Ok(same);
+    }
     let (deploy, is_new) = record(state, actor, &site, &info, &source.blob.sha256, "").await?;
     if is_new {
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;

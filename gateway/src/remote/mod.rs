@@ -6,6 +6,7 @@ mod guard;
 mod place;
 pub mod runs;
 pub mod socket;
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use magrathea_core::manifest::Task;
 use magrathea_core::names::{AppName, InstanceId, LabelName, Layer, ProcessName};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, ServiceSpec, Spec};
@@ -32,8 +33,18 @@ pub struct Place {
 impl Place {
     /// Finds it, when the actor may operate it.
     pub async fn find(state: &Arc<State>, actor: &Actor, name: &AppName, label: &LabelName) -> Result<Self, ApiError> {
+        Place::find_to(state, actor, (name, label), Verb::Operate).await
+    }
+
+    /// Finds it, when the actor may do this there.
+    pub async fn find_to(
+        state: &Arc<State>,
+        actor: &Actor,
+        (name, label): (&AppName, &LabelName),
+        verb: Verb,
+    ) -> Result<Self, ApiError> {
         let conn = state.db.conn().await?;
-        let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
+        let app = find_app(&conn, actor, name, verb, Reach::Label(label)).await?;
         for instance in instances_of(&conn, &app, label).await? {
             if let Some(place) = Place::load(state, &conn, &app, instance).await? {
                 return Ok(place);
@@ -89,6 +100,11 @@ impl Place {
     /// A service like the release's own, for a container that runs one command.
     pub fn one_off(&self, kind: &str) -> Result<ServiceSpec, ApiError> {
         Ok(one_off_of(self.web()?, &self.site.slug(), kind))
+    }
+
+    /// The named commands of what serves.
+    pub fn tasks(&self) -> &BTreeMap<String, Task> {
+        &self.configured.resolved.sections.tasks
     }
 
     pub fn is_protected(&self) -> bool {

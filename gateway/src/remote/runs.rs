@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use magrathea_core::api::{RunInfo, RunLines, RunStatus, StartRun};
 use magrathea_core::names::{AppName, InstanceId, LabelName, Layer};
-use magrathea_core::people::Verb;
+use magrathea_core::people::{Role, Verb};
 use magrathea_core::units::Span;
 use magrathea_core::wire::{ActionErrorKind, Progress, RunOnce};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::place::Place;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
-use crate::db::{DbError, apps, runs, timeline};
+use crate::db::{Client, DbError, apps, runs, timeline};
 use crate::engine::nodes_of;
 use crate::hub::{CallError, Told};
 use crate::services::access::{Reach, find_app, require};
@@ -61,13 +61,25 @@ pub async fn start(
     label: &LabelName,
     wanted: StartRun,
 ) -> Result<RunInfo, ApiError> {
+    let place = Place::find(state, actor, app, label).await?;
+    begin(state, actor, place, wanted, None).await
+}
+
+/// Starts one at a place to which the actor has the right; of a task, when it is one.
+pub async fn begin(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: Place,
+    wanted: StartRun,
+    task: Option<runs::Task<'_>>,
+) -> Result<RunInfo, ApiError> {
     let seconds = wanted.time_limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&seconds) || wanted.command.is_empty() || wanted.command.contains('\0') {
         let message = format!("a command is needed, and a time limit from 1 to {MOST} seconds");
         return Err(ApiError::new(Code::BodyInvalid, message));
     }
-    let place = Place::find(state, actor, app, label).await?;
     let instance = &place.site.instance;
+    let (app, label) = (&instance.app_name, &instance.label);
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await.map_err(DbError::from)?;
     if runs::count_running(&tx, instance.id).await? >= AT_ONCE {
@@ -80,11 +92,22 @@ pub async fn start(
         instance: instance.id,
         actor: &actor.name,
         command: &wanted.command,
+        task,
         seconds,
         gateway: state.engine.id,
     };
-    runs::insert_run(&tx, &new).await?;
-    let message: String = format!("run {id} started: {}", wanted.command).chars().take(500).collect();
+    if let Some(task) = task {
+        runs::give_up_task(&tx, instance.id, task.name).await?;
+    }
+    match runs::insert_run(&tx, &new).await {
+        Err(error) if error.violates(runs::TASK_RUNS) => {
+            drop(tx);
+            return Err(task_runs(&conn, instance.id, new.task.map(|task| task.name).unwrap_or_default()).await?);
+        }
+        inserted => inserted?,
+    }
+    let of_task = task.map(|task| format!(" of the task {}", task.name)).unwrap_or_default();
+    let message: String = format!("run {id}{of_task} started: {}", wanted.command).chars().take(500).collect();
     let entry = timeline::NewEntry {
         actor: Some(actor),
         action: "run.started",
@@ -94,11 +117,21 @@ pub async fn start(
         ..timeline::NewEntry::default()
     };
     timeline::append(&tx, entry).await?;
-    let info = runs::load_run(&tx, id).await?.ok_or_else(|| not_found(id))?;
+    let info = runs::load_run(&tx, id).await?.ok_or_else(|| not_found(id))?.info;
     tx.commit().await.map_err(DbError::from)?;
     let begun = Begun { told: Told::default(), patience: ABSENCE };
     state.tasks.spawn(carry(Arc::clone(state), place, info.clone(), begun));
     Ok(info)
+}
+
+/// Who runs the task.
+async fn task_runs(client: &impl Client, instance: InstanceId, task: &str) -> Result<ApiError, ApiError> {
+    let message = match runs::find_task_run(client, instance, task).await? {
+        Some(run) => format!("{} runs the task {task} since {:.0}: run {}", run.person, run.started, run.id),
+        None => format!("the task {task} has ended just now"),
+    };
+    Ok(ApiError::new(Code::Locked, message)
+        .with_hint("one run of a task goes on at a time; td run log --follow ID waits for it, td run stop ID ends it"))
 }
 
 /// Takes up what this gateway waited for when it ended.
@@ -125,22 +158,27 @@ pub async fn resume(state: Arc<State>) {
 /// An app's runs that somebody may see.
 pub async fn list(state: &State, actor: &Actor, app: &AppName) -> Result<Vec<RunInfo>, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, app, Verb::Operate, Reach::Some).await?;
-    let mut listed = runs::list_runs(&conn, app.id, 100).await?;
-    listed.retain(|run| {
-        run.label.parse().is_ok_and(|label| require(actor, &app, Verb::Operate, Reach::Label(&label)).is_ok())
+    let app = find_app(&conn, actor, app, Verb::Look, Reach::Some).await?;
+    let listed = runs::list_runs(&conn, app.id, 100).await?.into_iter().filter(|run| {
+        let label = run.info.label.parse();
+        label.is_ok_and(|label| require(actor, &app, verb_of(run.role), Reach::Label(&label)).is_ok())
     });
-    Ok(listed)
+    Ok(listed.map(|run| run.info).collect())
 }
 
-/// One run, when the actor may operate its instance.
+/// What a role is the least for; runs have no accountants.
+fn verb_of(role: Role) -> Verb {
+    Verb::ALL.into_iter().find(|verb| verb.least_role() == role).unwrap_or(Verb::Administer)
+}
+
+/// One run, when the actor might have started it.
 pub async fn find(state: &State, actor: &Actor, id: Uuid) -> Result<RunInfo, ApiError> {
     let conn = state.db.conn().await?;
-    let run = runs::load_run(&conn, id).await?.ok_or_else(|| not_found(id))?;
+    let runs::Stored { info: run, role } = runs::load_run(&conn, id).await?.ok_or_else(|| not_found(id))?;
     let app = apps::load_app_of(&conn, InstanceId(run.instance)).await?.ok_or_else(|| not_found(id))?;
     let label: LabelName = run.label.parse().map_err(|_| not_found(id))?;
     require(actor, &app, Verb::Look, Reach::Label(&label)).map_err(|_| not_found(id))?;
-    require(actor, &app, Verb::Operate, Reach::Label(&label))?;
+    require(actor, &app, verb_of(role), Reach::Label(&label))?;
     Ok(run)
 }
 
@@ -282,7 +320,7 @@ async fn await_stop(state: &State, run: Uuid) {
         tokio::time::sleep(LOOK).await;
         let looked = async { anyhow::Ok(runs::load_run(&state.db.conn().await?, run).await?) };
         match looked.await {
-            Ok(Some(run)) if run.status == RunStatus::Running => {}
+            Ok(Some(run)) if run.info.status == RunStatus::Running => {}
             Ok(_) => return,
             Err(_) => {}
         }

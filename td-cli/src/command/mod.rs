@@ -24,6 +24,7 @@ mod reference;
 pub mod release;
 pub mod run;
 mod status;
+pub mod task;
 pub mod team;
 pub mod timeline;
 pub mod token;
@@ -58,6 +59,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Deploy(command) => deploy::run(context, command).await,
         Command::Release(command) => release::run(context, command).await,
         Command::Preview(command) => preview::run(context, command).await,
+        Command::Task(command) => task::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Drain(command) => drain::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,

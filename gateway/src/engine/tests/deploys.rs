@@ -1,6 +1,6 @@
 //! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
 
-use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, DeployStatus, Phase, SourceInfo};
+use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, DeployStatus, IfUnchanged, Phase, SourceInfo};
 use magrathea_core::names::{DeployId, ReleaseNumber};
 
 use super::world::{Hang, World, app};
@@ -428,4 +428,31 @@ async fn a_release_comes_back_with_its_configuration_and_its_values() {
     // What follows is a release of its own again, with the values of now.
     let next = world.deploy(&manifest("2m")).await;
     assert_eq!(next.release, Some(ReleaseNumber(4)));
+}
+
+#[tokio::test]
+async fn what_serves_already_is_skipped_when_asked() {
+    let world = World::new().await;
+    let skip = || SourceInfo { if_unchanged: IfUnchanged::Skip, ..SourceInfo::default() };
+    let first = world.submit(APP, skip()).await.unwrap();
+    assert!(!first.unchanged);
+    world.finished(DeployId(first.id)).await;
+    let calls = |world: &World| world.held().calls.iter().filter(|call| *call == "Build").count();
+    let same = world.submit(APP, skip()).await.unwrap();
+    assert_eq!((same.id, same.unchanged, same.status), (first.id, true, DeployStatus::Succeeded));
+    assert_eq!((same.release.unwrap().0, calls(&world)), (1, 1));
+    // Without being asked it is a release as any other; so is another source, and the same with other values.
+    assert_eq!(world.deploy(APP).await.release.unwrap().0, 2);
+    let other = world.submit(&with_ttl("1m"), skip()).await.unwrap();
+    assert_eq!(world.finished(DeployId(other.id)).await.release.unwrap().0, 3);
+    assert!(world.submit(&with_ttl("1m"), skip()).await.unwrap().unchanged);
+    let (state, name) = (world.state(), ValueName { app: &app(), label: None, key: "KEY" });
+    set_value(&state.db, &state.seal, &world.test.admin, name, "x").await.unwrap();
+    let again = world.submit(&with_ttl("1m"), skip()).await.unwrap();
+    assert_eq!(world.finished(DeployId(again.id)).await.release.unwrap().0, 4);
+    // What is down is deployed, whatever it was made from.
+    world.held().serving = None;
+    let down = world.submit(&with_ttl("1m"), skip()).await.unwrap();
+    assert!(!down.unchanged);
+    world.finished(DeployId(down.id)).await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use magrathea_core::api::DeployInfo;
+use magrathea_core::api::{DeployInfo, IfUnchanged};
 use magrathea_core::names::AppName;
 use magrathea_core::units::{Span, count};
 use serde::de::DeserializeOwned;
@@ -31,6 +31,9 @@ pub struct Arguments {
     /// Let only this share of the visitors meet the new release, in percent, until `td deploy promote` or `td deploy abort`
     #[arg(long, value_name = "PERCENT", conflicts_with_all = ["all", "no_wait"], value_parser = clap::value_parser!(u8).range(1..=99))]
     canary: Option<u8>,
+    /// What to do when this very source serves already, with the values that are set now
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Unchanged::Redeploy)]
+    if_unchanged: Unchanged,
     /// Return as soon as the source is received
     #[arg(long, conflicts_with_all = ["events", "timeout"])]
     pub no_wait: bool,
@@ -42,6 +45,14 @@ pub struct Arguments {
     events: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Unchanged {
+    /// Deploy nothing
+    Skip,
+    /// Make a release all the same
+    Redeploy,
+}
+
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.all {
         return super::deploy_all::run(context, arguments).await;
@@ -50,6 +61,10 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     let Sending { app, client, mut progress } = Sending::new(context)?;
     let deploy: DeployInfo = send(context, arguments, (&app, &client), &progress, &["deploys"], begun).await?;
 
+    if deploy.unchanged {
+        progress.finish();
+        return Ok(report(context, arguments, &deploy, &progress, begun.elapsed()));
+    }
     if arguments.no_wait {
         progress.finish();
         print_running(context.printer, deploy.id, "received");
@@ -109,6 +124,10 @@ pub async fn send<T: DeserializeOwned>(
     let mut source = source::choose(&locate(&context.globals.folder)?, arguments.version)?;
     source.info.label = context.globals.label.clone();
     source.info.create = true;
+    source.info.if_unchanged = match arguments.if_unchanged {
+        Unchanged::Skip => IfUnchanged::Skip,
+        Unchanged::Redeploy => IfUnchanged::Redeploy,
+    };
     source.info.idempotency_key = Some(Uuid::now_v7().to_string());
     source.info.canary = arguments.canary;
     source.info.wait = arguments.wait.map(Span::whole_seconds);

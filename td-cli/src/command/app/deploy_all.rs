@@ -67,7 +67,7 @@ async fn watch(
         let exit = error.as_ref().map_or(Exit::Failed, |error| Exit::of_code(&error.code));
         return Ok(Ended { label, deploy: None, refusal: error, exit });
     };
-    if deadline.is_none() {
+    if deadline.is_none() || deploy.unchanged {
         return Ok(Ended { label, deploy: Some(deploy), refusal: None, exit: Exit::Done });
     }
     let (deploy, exit) = match follow(client, deploy.id, Until { deadline, canary: false }, &mut progress).await? {

@@ -50,6 +50,7 @@ pub fn print(printer: &Printer, deploys: &[DeployInfo]) {
 pub fn describe_status(deploy: &DeployInfo) -> String {
     let phase = deploy.failure.as_ref().map_or(deploy.phase, |failure| failure.phase);
     match deploy.status {
+        _ if deploy.unchanged => "unchanged".into(),
         DeployStatus::Waiting => "waiting".into(),
         DeployStatus::Succeeded => "succeeded".into(),
         DeployStatus::Cancelled => "cancelled".into(),

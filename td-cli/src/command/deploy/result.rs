@@ -18,6 +18,10 @@ pub fn print_summary(printer: &Printer, deploy: &DeployInfo, progress: &Progress
         let release = deploy.release.map(|release| release.to_string()).unwrap_or_default();
         let took = took.map(|took| format!(" in {}", human::duration(took))).unwrap_or_default();
         let DeployInfo { app, label, cluster, .. } = deploy;
+        if deploy.unchanged {
+            return printer
+                .note(format!("{arrow} {release} of {app}, label {label} on {cluster}, serves this already"));
+        }
         printer.note(format!("{arrow} {release} of {app}, label {label} on {cluster}{took}"));
         for url in &deploy.urls {
             printer.note(format!("{arrow} {url}"));

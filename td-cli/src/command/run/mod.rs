@@ -83,8 +83,13 @@ fn describe(run: &RunInfo) -> String {
 }
 
 async fn log(context: &Context<'_>, arguments: &Log) -> Result<Exit, Failure> {
+    print_log(context, arguments.which.id, arguments.follow).await
+}
+
+/// Prints what a run said; when it is followed, to its end, and with its own status.
+pub async fn print_log(context: &Context<'_>, id: Uuid, follow: bool) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let id = arguments.which.id.to_string();
+    let id = id.to_string();
     let mut after = 0;
     loop {
         let query: Query = vec![("after".into(), after.to_string())];
@@ -97,7 +102,7 @@ async fn log(context: &Context<'_>, arguments: &Log) -> Result<Exit, Failure> {
             continue;
         }
         let run = answer.run;
-        match (arguments.follow, run.status) {
+        match (follow, run.status) {
             (false, _) => return Ok(Exit::Done),
             (true, RunStatus::Running) => tokio::time::sleep(LOOK).await,
             (true, _) => return end(&run),

@@ -36,7 +36,8 @@ impl Organisation {
         let listed = self.lab.td(&self.lab.home, &["app", "list", "--json"]);
         for app in listed.json().as_array().into_iter().flatten().filter(|app| app["organisation"] == *self.name) {
             let name = app["name"].as_str().unwrap();
-            self.lab.td(&self.lab.home, &["app", "destroy", "--app", name, "--confirm", name]);
+            let confirm = format!("{name},production");
+            self.lab.td(&self.lab.home, &["app", "destroy", "--app", name, "--confirm", &confirm]);
         }
         self.lab.td(&self.lab.home, &["org", "remove", &self.name]);
     }

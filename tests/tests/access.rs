@@ -102,6 +102,14 @@ const ACTS: &[Act] = &[
         allowed: "body_invalid",
     },
     Act {
+        verb: "deploy",
+        title: "put a layer back",
+        method: "POST",
+        path: "/v1/apps/APP/instances/LABEL/configurations/00000000/restore",
+        body: Some("layer"),
+        allowed: "configuration_not_found",
+    },
+    Act {
         verb: "operate",
         title: "open a shell",
         method: "GET",
@@ -182,6 +190,9 @@ fn ask(lab: &Lab, act: &Act, token: &str, app: &str, label: &str) -> String {
         Some("expire") => {
             let body = json(json!({"expire": "1d"}));
             curl.args(["-H", "Content-Type: application/json", "-d", &body]);
+        }
+        Some("layer") => {
+            curl.args(["-H", "Content-Type: application/json", "-d", &json(json!({"layer": "proxy"}))]);
         }
         Some("task") => {
             // No time at all: nothing runs.

@@ -126,7 +126,7 @@ labels:
 
     for (args, code, said) in [
         (["staging", "staging"], 1, "staging serves that already"),
-        (["staging", "nowhere"], 3, "its magrathea.yml has no label nowhere"),
+        (["staging", "nowhere"], 3, "its magrathea.yml: there is no label `nowhere`"),
         (["staging", "flat"], 3, "the image runs on"),
     ] {
         let refused = site.td(&["app", "promote", args[0], args[1]]);
@@ -168,4 +168,83 @@ labels:
     assert_eq!(statuses, ["succeeded", "succeeded"]);
     let refused = site.td(&["app", "deploy", "--all", "--label", "one"]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+fn docker(args: &[&str]) -> String {
+    magrathea_tests::run(std::process::Command::new("docker").args(args)).stdout
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn what_is_not_kept_gives_its_disk_back() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "retained");
+    for version in 1..=8 {
+        site.file("index.html", format!("version {version}")).deploy().ok();
+    }
+    let slug = site.slug();
+    let images = || docker(&["image", "ls", "-q", "--no-trunc", "--filter", &format!("label=magrathea.slug={slug}")]);
+    magrathea_tests::until(Duration::from_secs(30), "five images are left", || images().lines().count() == 5);
+    let list = site.td(&["release", "list", "--json"]).ok().json();
+    let states: Vec<_> = list.as_array().unwrap().iter().map(|r| r["state"].as_str().unwrap()).collect();
+    assert_eq!(states, [&["served"; 5][..], &["pruned"; 3]].concat());
+    // One that never gets healthy, of an app that never served: nothing of it stays but the empty ground.
+    let failed = Site::new(&lab, "retained-not");
+    failed
+        .file("index.html", "x")
+        .file("magrathea.yml", "app_layer: {health: {path: /nothing-here, expect: 200, timeout: 3s}}\nenv: {A: b}\n");
+    assert_ne!(failed.deploy().code, 0);
+    let slug = failed.slug();
+    magrathea_tests::until(Duration::from_secs(30), "nothing of it is left", || {
+        let image = docker(&["image", "ls", "-q", "--filter", &format!("label=magrathea.slug={slug}")]);
+        let rest = ["service", "secret", "config"].map(|kind| docker(&[kind, "ls", "--format", "{{.Name}}"]));
+        image.is_empty() && rest.iter().all(|names| !names.contains(&slug))
+    });
+}
+
+#[tokio::test]
+#[ignore = "needs the laboratory: make test"]
+async fn one_layer_is_put_back_and_the_release_stays() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "layered");
+    let manifest = |ttl: &str, tls: &str| format!("proxy: {{kind: varnish, ttl: {ttl}}}\nrouting: {{{tls}}}\n");
+    let page = "<?php echo microtime(true);";
+    site.file("index.php", page).file("magrathea.yml", manifest("10m", "")).deploy().ok();
+    let history = || site.td(&["config", "history", "--json"]).ok().json()["configurations"].clone();
+    let count = |count: usize| {
+        magrathea_tests::until(Duration::from_secs(10), "the history is written", || {
+            history().as_array().unwrap().len() == count
+        });
+    };
+    count(1);
+    let first = history()[0]["id"].as_str().unwrap()[..8].to_owned();
+    site.file("magrathea.yml", manifest("0s", "")).deploy().ok();
+    count(2);
+    let (one, two) = (site.get("/").await.1, site.get("/").await.1);
+    assert_ne!(one, two, "nothing is cached");
+    let restored = site.td(&["config", "restore", &first, "--layer", "proxy"]).ok();
+    assert!(restored.stdout.contains("proxy/cache"), "{}", restored.stdout);
+    // Another path: Varnish remembers for a while what was not to be cached.
+    let (one, two) = (site.get("/?again").await.1, site.get("/?again").await.1);
+    assert_eq!(one, two, "the former policy caches");
+    assert_eq!(site.td(&["release", "list", "--json"]).ok().json()[0]["serving"], true);
+    count(3);
+    let newest = history()[0].clone();
+    assert_eq!(newest["person"], "admin");
+    assert!(newest["message"].as_str().unwrap().contains("the layer proxy of layered (default) is as in"), "{newest}");
+    let again = site.td(&["config", "restore", &first, "--layer", "proxy"]).ok();
+    assert!(again.stderr.contains("is so already"), "{}", again.stderr);
+    for (args, said) in [
+        (["config", "restore", &first, "--layer", "app"], "the layer app is not put back by itself"),
+        (["config", "restore", "00000000", "--layer", "proxy"], "has no such configuration"),
+    ] {
+        let refused = site.td(&args);
+        assert!(refused.code == 1 && refused.stderr.contains(said), "{refused:?}");
+    }
+    let hint = site.td(&["config", "restore", &first, "--layer", "storage"]).stderr;
+    assert!(hint.contains("td release rollback v1"), "{hint}");
+    // The next deploy says what holds.
+    site.deploy().ok();
+    let (one, two) = (site.get("/").await.1, site.get("/").await.1);
+    assert_ne!(one, two);
 }

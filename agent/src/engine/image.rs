@@ -92,6 +92,15 @@ impl Engine {
         if labels.get(label::OWNER).map(String::as_str) != Some(self.prefix.as_str()) {
             return Err(node(format!("image {id} was not made by this installation")));
         }
+        // The swarm keeps what is left of hooks and runs whose service is gone.
+        let ended = ["exited", "dead"].map(str::to_owned);
+        let mut filters = self.own(&[]);
+        filters.extend([("ancestor".to_owned(), vec![id.to_owned()]), ("status".to_owned(), ended.into())]);
+        for container in self.list_containers(filters, true).await? {
+            if let Some(container) = container.id {
+                self.remove_container(&container).await?;
+            }
+        }
         match self.docker.remove_image(id, None::<RemoveImageOptions>, None).await {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),

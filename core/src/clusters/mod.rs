@@ -49,6 +49,9 @@ pub struct Cluster {
     #[serde(default = "default_previews")]
     #[schemars(range(max = 1000))]
     pub previews: u16,
+    /// Which releases can be brought back.
+    #[serde(default)]
+    pub keep_releases: KeepReleases,
     /// The servers by name.
     #[schemars(extend("propertyNames" = keys::<NodeName>()))]
     pub nodes: BTreeMap<NodeName, Node>,
@@ -56,6 +59,24 @@ pub struct Cluster {
 
 fn default_previews() -> u16 {
     20
+}
+
+/// Which releases of each instance are kept with their images: those within both bounds. What serves and the release before
+/// it always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepReleases {
+    /// The newest that served, so many.
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: u16,
+    /// How long after it last served.
+    pub age: crate::units::Span,
+}
+
+impl Default for KeepReleases {
+    fn default() -> Self {
+        KeepReleases { count: 5, age: crate::units::Span(std::time::Duration::from_secs(90 * 86_400)) }
+    }
 }
 
 /// Where the cluster's routers listen.

@@ -50,7 +50,11 @@ pub struct Sections {
 impl Sections {
     /// The memory that an instance's replicas may use together.
     pub fn reserved_memory(&self) -> ByteSize {
-        ByteSize(self.app_layer.memory.bytes().saturating_mul(self.app_layer.replicas.into()))
+        let app = &self.app_layer;
+        let workers = app.workers.values().map(|worker| (worker.memory, worker.replicas));
+        let all = workers.chain([(app.memory, app.replicas)]);
+        let each = all.map(|(memory, replicas)| memory.bytes().saturating_mul(replicas.into()));
+        ByteSize(each.fold(0, u64::saturating_add))
     }
 }
 

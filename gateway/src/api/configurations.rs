@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
-use magrathea_core::api::{Configuration, ConfigurationTexts, TextDifference};
+use magrathea_core::api::{Configuration, ConfigurationTexts, RestoreLayer, RestoredLayer, TextDifference};
 use magrathea_core::names::{AppName, LabelName};
 use serde::Deserialize;
 
 use super::error::ApiError;
-use super::extract::{Path, Query};
+use super::extract::{Json, Path, Query};
 use super::releases::ReleasesQuery;
 use crate::actor::Actor;
 use crate::services::configurations;
@@ -62,4 +62,18 @@ pub async fn diff(
     Query(FromQuery { from }): Query<FromQuery>,
 ) -> Result<axum::Json<Vec<TextDifference>>, ApiError> {
     Ok(axum::Json(configurations::diff(&state, &actor, (&app, &label), &id, from.as_deref()).await?))
+}
+
+/// Puts one layer back to how it was in a configuration, for the release that serves.
+#[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/configurations/{id}/restore", tag = "config",
+    request_body = RestoreLayer, params(("app" = String, Path), ("label" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = RestoredLayer), (status = 404, description = "`configuration_not_found`"),
+        (status = 409, description = "`layer_not_restorable` or `locked`")))]
+pub async fn restore(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path((app, label, id)): Path<(AppName, LabelName, String)>,
+    Json(body): Json<RestoreLayer>,
+) -> Result<axum::Json<RestoredLayer>, ApiError> {
+    Ok(axum::Json(configurations::restore(&state, &actor, (&app, &label), &id, body.layer).await?))
 }

@@ -56,6 +56,7 @@ codes! {
     ListNotFound "list_not_found" NOT_FOUND "There is no access list of this name.",
     ReleaseNotFound "release_not_found" NOT_FOUND "The instance has no such release.",
     ConfigurationNotFound "configuration_not_found" NOT_FOUND "The instance's history has no such configuration.",
+    LayerNotRestorable "layer_not_restorable" CONFLICT "The layer cannot be put back without the rest of its release.",
     DeployNotFound "deploy_not_found" NOT_FOUND "There is no deploy with this id.",
     ClusterNotFound "cluster_not_found" NOT_FOUND "clusters.yml has no cluster of this name.",
     NodeNotFound "node_not_found" NOT_FOUND "The cluster has no node of this name.",

@@ -104,6 +104,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}", delete(apps::destroy_instance))
         .route("/v1/apps/{app}/instances/{label}/preview", delete(apps::destroy_preview))
         .route("/v1/apps/{app}/deploys", post(deploys::submit))
+        .route("/v1/apps/{app}/instances/{label}/configurations/{id}/restore", post(configurations::restore))
         .route("/v1/apps/{app}/deploys/all", post(deploys::submit_all))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
         .route("/v1/deploys/{id}/events", get(deploys::events))
@@ -197,7 +198,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         releases::list, releases::show, releases::diff, releases::rollback, releases::processes, releases::scale,
         releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,
-        configurations::list, configurations::show, configurations::diff,
+        configurations::list, configurations::show, configurations::diff, configurations::restore,
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::list_tasks, remote::start_task, remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         logs::read, drains::list, drains::add, drains::remove,

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2500_previews",
     "2550_scales",
     "2510_tasks",
+    "2520_retention",
     "2600_canary",
 };
 

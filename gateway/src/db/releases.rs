@@ -1,6 +1,7 @@
 //! Releases, what each instance serves, and which hosts it has.
 
 use magrathea_core::api::{Release, ReleaseInfo, ReleaseState};
+use magrathea_core::clusters::KeepReleases;
 use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
 use tokio_postgres::types::Json;
@@ -183,7 +184,10 @@ pub async fn load_serving(client: &impl Client, instance: InstanceId) -> Result<
 
 /// Notes what an instance serves from now on, and that the release has served.
 pub async fn set_serving(client: &impl Client, instance: InstanceId, serving: ServingRow) -> Result<(), DbError> {
-    let sql = "WITH served AS (UPDATE releases SET state = 'served' WHERE instance = $1 AND number = $2)
+    let sql = "WITH served AS (UPDATE releases SET state = 'served', last_served = now()
+                   WHERE instance = $1 AND number = $2),
+               before AS (UPDATE releases r SET last_served = now() FROM serving s
+                   WHERE s.instance = $1 AND r.instance = $1 AND r.number = s.release AND s.release <> $2)
                INSERT INTO serving (instance, release, generation) VALUES ($1, $2, $3)
                ON CONFLICT (instance) DO UPDATE SET release = $2, generation = $3, since = now()";
     let generation = i64::try_from(serving.generation).unwrap_or(i64::MAX);
@@ -253,15 +257,33 @@ pub async fn forget_instance(client: &impl Client, instance: InstanceId) -> Resu
     release_hosts(client, instance, &[]).await
 }
 
-/// What must stay on nodes: images of releases that serve, may be rolled back to, or are being brought.
-pub async fn list_kept_images(client: &impl Client, keep: i64) -> Result<Vec<String>, DbError> {
-    let sql = "SELECT image FROM (
-                   SELECT r.image, rank() OVER (PARTITION BY r.instance ORDER BY r.number DESC) AS age
-                   FROM releases r JOIN instances i ON i.id = r.instance
-                   WHERE r.state = 'served' AND i.destroyed IS NULL) AS kept WHERE age <= $1
+/// How long a cluster's instances keep releases.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    pub cluster: ClusterName,
+    pub keep: KeepReleases,
+}
+
+/// What must stay on nodes: images of releases that serve, may be brought back, or are being brought. Of a cluster without
+/// bounds all stay.
+pub async fn list_kept_images(client: &impl Client, bounds: &[Retention]) -> Result<Vec<String>, DbError> {
+    let sql =
+        "WITH bounds AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS b (cluster, count, age)),
+               ranked AS (
+                   SELECT r.image, r.number, r.last_served, i.cluster, s.release AS serving,
+                       rank() OVER (PARTITION BY r.instance ORDER BY r.number DESC) AS place,
+                       max(r.number) FILTER (WHERE r.number < s.release) OVER (PARTITION BY r.instance) AS before
+                   FROM releases r JOIN instances i ON i.id = r.instance LEFT JOIN serving s ON s.instance = r.instance
+                   WHERE r.state = 'served' AND i.destroyed IS NULL)
+               SELECT image FROM ranked LEFT JOIN bounds b USING (cluster)
+               WHERE b.count IS NULL OR number = serving OR number = before
+                   OR place <= b.count AND coalesce(last_served, now()) > now() - make_interval(secs => b.age)
                UNION SELECT r.image FROM serving s JOIN releases r ON r.instance = s.instance AND r.number = s.release
                UNION SELECT d.image FROM deploys d WHERE d.status = 'running' AND d.image IS NOT NULL";
-    let rows = client.query(sql, &[&keep]).await?;
+    let clusters: Vec<&str> = bounds.iter().map(|b| b.cluster.as_str()).collect();
+    let counts: Vec<i64> = bounds.iter().map(|b| b.keep.count.into()).collect();
+    let ages: Vec<f64> = bounds.iter().map(|b| b.keep.age.0.as_secs_f64()).collect();
+    let rows = client.query(sql, &[&clusters, &counts, &ages]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 

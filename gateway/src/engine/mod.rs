@@ -24,6 +24,7 @@ mod promote;
 mod reconcile;
 mod recover;
 mod redeploy;
+mod restore;
 mod runtime;
 mod scaled;
 mod secrets;
@@ -48,10 +49,14 @@ pub use plan_preview::preview;
 pub use previews::end_preview;
 pub use promote::promote;
 pub use redeploy::{Values, redeploy, rollback, scale};
+pub use redeploy::{Values, redeploy, rollback};
+pub use restore::restore_layer;
 pub use runtime::Engine;
 pub use scaled::processes;
 pub use secrets::rotate_password;
 pub use submit::{into_api, locked, submit, submit_all, submit_tar};
+#[cfg(test)]
+pub use sweep::sweep_later;
 pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys, promote_trial};
 
 use crate::state::State;
@@ -70,6 +75,7 @@ pub fn start(state: &Arc<State>) {
         task.tasks.spawn(recover::watch(Arc::clone(&task)));
         task.tasks.spawn(lists::watch(Arc::clone(&task)));
         task.tasks.spawn(previews::watch(Arc::clone(&task)));
+        task.tasks.spawn(sweep::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

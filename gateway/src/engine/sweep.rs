@@ -11,13 +11,14 @@ use magrathea_core::wire::{Holdings, Inventory, Prune};
 use uuid::Uuid;
 
 use super::apply::all_nodes;
+use crate::db::releases::Retention;
 use crate::db::{DbError, config_values, deploys, instances, releases, runs};
 use crate::hub::NodeRef;
 use crate::remote::runs::run_of_service;
 use crate::state::State;
 
-/// Releases of an instance whose images are kept beside the serving one.
-const KEPT_RELEASES: i64 = 5;
+/// How often clusters are swept though nothing happens: releases grow old.
+const REGULARLY: Duration = Duration::from_secs(3600);
 /// A source that nothing refers to may belong to a deploy that is about to be recorded.
 const YOUNG: Duration = Duration::from_secs(3600);
 
@@ -31,6 +32,15 @@ pub fn sweep_later(state: &Arc<State>, cluster: &ClusterName) {
             () = sweep(&state, &cluster) => {}
         }
     });
+}
+
+/// Sweeps all clusters now and then, until the gateway ends.
+pub async fn watch(state: Arc<State>) {
+    while state.shutdown.run_until_cancelled(tokio::time::sleep(REGULARLY)).await.is_some() {
+        for cluster in state.clusters().clusters.keys() {
+            sweep_later(&state, cluster);
+        }
+    }
 }
 
 async fn sweep(state: &Arc<State>, cluster: &ClusterName) {
@@ -80,7 +90,11 @@ async fn load_wanted(state: &State) -> Result<Wanted, DbError> {
         wanted.busy.insert(slug);
     }
     wanted.runs = runs::list_running_ids(&conn).await?.into_iter().collect();
-    wanted.images = releases::list_kept_images(&conn, KEPT_RELEASES).await?.into_iter().collect();
+    let clusters = state.clusters();
+    let bounds = clusters.clusters.iter();
+    let bounds: Vec<Retention> =
+        bounds.map(|(name, spec)| Retention { cluster: name.clone(), keep: spec.keep_releases }).collect();
+    wanted.images = releases::list_kept_images(&conn, &bounds).await?.into_iter().collect();
     Ok(wanted)
 }
 

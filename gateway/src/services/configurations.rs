@@ -1,13 +1,15 @@
 //! What the layers were told about an app's instances, as the history has it.
 
-use magrathea_core::api::{Configuration, ConfigurationTexts, TextDifference};
-use magrathea_core::names::{AppName, LabelName};
+use std::sync::Arc;
+
+use magrathea_core::api::{Configuration, ConfigurationTexts, RestoredLayer, TextDifference};
+use magrathea_core::names::{AppName, LabelName, Layer};
 use magrathea_core::people::Verb;
 
 use super::access::{find_instance, visible_instances};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
-use crate::engine::{diff_texts, history};
+use crate::engine::{diff_texts, history, restore_layer};
 use crate::state::State;
 
 /// Of all instances that somebody may see, the newest first.
@@ -37,6 +39,18 @@ pub async fn show(
 ) -> Result<ConfigurationTexts, ApiError> {
     let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
     history::show(state, &instance, Some(id)).await
+}
+
+/// Puts one layer back to how it was in one of them.
+pub async fn restore(
+    state: &Arc<State>,
+    actor: &Actor,
+    place: (&AppName, &LabelName),
+    id: &str,
+    layer: Layer,
+) -> Result<RestoredLayer, ApiError> {
+    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Deploy).await?;
+    restore_layer(state, actor, instance, (layer, id)).await
 }
 
 /// How one differs from another, or from the one before it.

@@ -40,6 +40,7 @@ impl Case {
             cluster_name: "local".parse().unwrap(),
             cluster: Cluster {
                 previews: 20,
+                keep_releases: Default::default(),
                 domain: Some("localhost".into()),
                 routing: ClusterRouting { listen: Vec::new(), http: 8080, https: 8443 },
                 storage: ClusterStorage::default(),

@@ -12,7 +12,7 @@ use git2::{FileMode, Oid, Repository, Signature};
 use magrathea_core::names::ClusterName;
 use magrathea_core::plan::Plan;
 
-pub use read::{before, list, show};
+pub use read::{before, list, plan, show};
 
 use super::layout::rendered;
 use crate::lock::locked;
@@ -132,6 +132,8 @@ mod tests {
         let history = super::read::History::open(&path, "i1".into(), "default".into(), "local".into()).unwrap();
         let laid: Vec<_> =
             history.commits().unwrap().map(|(commit, tree)| history.texts(&commit, &tree).unwrap()).collect();
+        let plans: Vec<_> = history.commits().unwrap().map(|(_, tree)| history.plan(&tree).unwrap().unwrap()).collect();
+        assert_eq!(plans, [plan("two"), plan("one")]);
         let texts: Vec<_> = laid.iter().map(|laid| laid.texts["proxy/cache"].as_str()).collect();
         assert_eq!(texts, ["two", "one"]);
         assert_eq!((laid[0].configuration.person.as_str(), laid[0].configuration.message.as_str()), ("ada", "second"));

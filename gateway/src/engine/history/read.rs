@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Commit, ObjectType, Oid, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use magrathea_core::api::{Configuration, ConfigurationTexts};
+use magrathea_core::plan::Plan;
 
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
@@ -25,6 +26,22 @@ pub async fn list(state: &State, instance: &Instance, limit: usize) -> Result<Ve
 pub async fn show(state: &State, instance: &Instance, id: Option<&str>) -> Result<ConfigurationTexts, ApiError> {
     let id = id.map(check_id).transpose()?;
     read(state, instance, move |history| history.find(id.as_deref())).await?.ok_or_else(|| not_found(instance))
+}
+
+/// The plan of one of them.
+pub async fn plan(state: &State, instance: &Instance, id: &str) -> Result<(Configuration, Plan), ApiError> {
+    let id = check_id(id)?;
+    let found = read(state, instance, move |history| {
+        let found = history.commits()?.find(|(commit, _)| commit.id().to_string().starts_with(&id));
+        found.map(|(commit, tree)| Ok((history.describe(&commit), history.plan(&tree)?))).transpose()
+    });
+    let (configuration, plan) = found.await?.ok_or_else(|| not_found(instance))?;
+    // An older gateway's plan may say what this one does not know.
+    let plan = plan.ok_or_else(|| {
+        ApiError::new(Code::LayerNotRestorable, "this gateway does not understand what was laid then")
+            .with_hint("bring a whole release back: td release rollback")
+    })?;
+    Ok((configuration, plan))
 }
 
 /// The one that was laid before another.
@@ -122,6 +139,13 @@ impl History {
             person: commit.author().name().unwrap_or_default().to_owned(),
             message: commit.message().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// None when it cannot be read any more.
+    pub fn plan(&self, folder: &Tree<'_>) -> Result<Option<Plan>, git2::Error> {
+        let Ok(entry) = folder.get_path(Path::new("plan.json")) else { return Ok(None) };
+        let blob = self.repository.find_blob(entry.id())?;
+        Ok(serde_json::from_slice(blob.content()).ok())
     }
 
     pub fn texts(&self, commit: &Commit<'_>, folder: &Tree<'_>) -> Result<ConfigurationTexts, git2::Error> {

@@ -25,8 +25,8 @@ use super::apply::Applier;
 use super::events::Recorder;
 use super::failure::Failure;
 use super::layout::Site;
-use super::lease;
 use super::runtime::Hold;
+use super::{lease, sweep};
 use crate::actor::{Actor, GATEWAY};
 use crate::db::deploys::{self, End};
 use crate::db::timeline;
@@ -239,6 +239,8 @@ async fn record_end(attempt: &Attempt, actor: Option<&Actor>, end: End<'_>, acti
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     attempt.recorder.flush().await;
+    // Not before: what a deploy may still need is not left over.
+    sweep::sweep_later(state, &attempt.site.instance.cluster);
 }
 
 async fn try_record_end(

@@ -11,7 +11,6 @@ use crate::db::releases;
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Part, part_of, parts};
-use crate::engine::sweep;
 
 /// Takes everything back that can be. What a node that is away still holds is swept when it returns. Data stays.
 pub async fn revert(attempt: &Attempt) {
@@ -24,7 +23,6 @@ pub async fn revert(attempt: &Attempt) {
         }
     }
     prune_image(attempt).await;
-    sweep::sweep_later(&attempt.site.state, &attempt.site.instance.cluster);
 }
 
 async fn take_back(attempt: &Attempt, plan: &Plan) -> Vec<Failure> {

@@ -14,8 +14,8 @@ use crate::db::{DbError, deploys, releases, scales};
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::health::{checks, process_of};
+use crate::engine::history;
 use crate::engine::layout::{Part, hosts_of, parts};
-use crate::engine::{history, sweep};
 
 /// Sends the visitors to the new release. An error may leave open which one serves.
 pub async fn switch(attempt: &Attempt) -> Result<Serving, Failure> {
@@ -116,7 +116,6 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
     let message = format!("{} ({}): {what}", attempt.site.instance.app_name, attempt.site.instance.label);
     history::record_later(state, &attempt.site.instance.cluster, attempt.site.slug(), plan.clone(), author, message);
     keep_assets_later(attempt, plan);
-    sweep::sweep_later(state, &attempt.site.instance.cluster);
     recorder.leave("on the timeline").await?;
     Ok(())
 }

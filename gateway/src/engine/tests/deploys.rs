@@ -1,13 +1,15 @@
 //! Success, failure in each phase, death in each phase, locks, retries, cancelling and destroying.
 
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, DeployStatus, IfUnchanged, Phase, SourceInfo};
+use magrathea_core::clusters::parse_clusters;
 use magrathea_core::names::{DeployId, ReleaseNumber};
 
 use super::world::{Hang, World, app};
 use crate::api::error::{ApiError, Code};
-use crate::db::{apps, config_values, instances};
+use crate::db::{apps, config_values, instances, releases};
 use crate::engine;
 use crate::services::config::{ValueName, set_value};
+use crate::testing::CLUSTERS;
 
 const APP: &str = "
 app_layer: {stack: php, health: {watch: 15s}}
@@ -455,4 +457,54 @@ async fn what_serves_already_is_skipped_when_asked() {
     let down = world.submit(&with_ttl("1m"), skip()).await.unwrap();
     assert!(!down.unchanged);
     world.finished(DeployId(down.id)).await;
+}
+
+#[tokio::test]
+async fn releases_are_kept_by_count_and_age_and_never_without_a_way_back() {
+    let world = World::new().await;
+    let bounds = |count: u16, age: &str| {
+        let text =
+            CLUSTERS.replace("    domain:", &format!("    keep_releases: {{count: {count}, age: {age}}}\n    domain:"));
+        world.test.clusters.send_replace(std::sync::Arc::new(parse_clusters("clusters.yml", &text).unwrap()));
+    };
+    bounds(3, "30d");
+    for n in 0..5 {
+        world.deploy(&with_ttl(&format!("{n}m"))).await;
+    }
+    let kept = async || {
+        let conn = world.state().db.conn().await.unwrap();
+        let instance = instances::list_instances(&conn).await.unwrap().remove(0).id;
+        let kept = releases::list_kept(&conn, instance).await.unwrap();
+        kept.into_iter().map(|number| number.0).collect::<Vec<_>>()
+    };
+    let settles = async |expected: &[u32]| {
+        for _ in 0..200 {
+            if kept().await == expected {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(kept().await, expected);
+    };
+    settles(&[5, 4, 3]).await;
+    assert_eq!(world.held().images.len(), 3);
+    // Old ones go, but for what serves and the one to go back to.
+    let conn = world.state().db.conn().await.unwrap();
+    conn.batch_execute("UPDATE releases SET last_served = now() - interval '31 days'").await.unwrap();
+    let instance = instances::list_instances(&conn).await.unwrap().remove(0);
+    drop(conn);
+    engine::sweep_later(world.state(), &instance.cluster);
+    settles(&[5, 4]).await;
+    let back = engine::rollback(world.state(), &world.test.admin, instance.clone(), None, 0).await.unwrap();
+    assert_eq!(world.finished(DeployId(back.id)).await.release.unwrap().0, 4);
+    assert_eq!(world.held().serving, Some(4));
+    // What served until a moment ago is young, however old it is.
+    settles(&[5, 4]).await;
+    let conn = world.state().db.conn().await.unwrap();
+    conn.batch_execute("UPDATE releases SET last_served = now() - interval '31 days'").await.unwrap();
+    drop(conn);
+    bounds(1, "30d");
+    engine::sweep_later(world.state(), &instance.cluster);
+    settles(&[4]).await;
+    assert_eq!(world.held().images.len(), 1);
 }

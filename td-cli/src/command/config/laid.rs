@@ -1,6 +1,6 @@
 //! `td config show` and `td config diff`: what the layers were told, now or at some time, and how that differs.
 
-use magrathea_core::api::{Configuration, ConfigurationTexts, TextDifference};
+use magrathea_core::api::{Configuration, ConfigurationTexts, RestoreLayer, RestoredLayer, TextDifference};
 use magrathea_core::names::Layer;
 
 use super::history::SHORT;
@@ -31,6 +31,16 @@ pub struct DiffArguments {
     /// Of this layer alone
     #[arg(long, value_name = "LAYER", value_parser = layer)]
     layer: Option<Layer>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RestoreArguments {
+    /// The configuration, as `td config history` lists them
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The layer that is put back
+    #[arg(long, value_name = "LAYER", value_parser = layer)]
+    layer: Layer,
 }
 
 fn layer(text: &str) -> Result<Layer, String> {
@@ -71,6 +81,23 @@ pub async fn diff(context: &Context<'_>, arguments: &DiffArguments) -> Result<Ex
         context.printer.data("no differences");
     } else {
         print_texts(context.printer, &texts);
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn restore(context: &Context<'_>, arguments: &RestoreArguments) -> Result<Exit, Failure> {
+    let (client, place) = context.place().await?;
+    let path = ["apps", &place.app, "instances", &place.label, "configurations", &arguments.id, "restore"];
+    let restored: RestoredLayer = client.post(&path, &RestoreLayer { layer: arguments.layer }).await?;
+    if context.globals.json {
+        context.printer.json(&restored);
+    } else if restored.differences.is_empty() {
+        context.printer.note(format!("the layer {} of {place} is so already", arguments.layer));
+    } else {
+        print_texts(context.printer, &restored.differences);
+        context
+            .printer
+            .note(format!("the layer {} of {place} is as in {}, until the next deploy", arguments.layer, arguments.id));
     }
     Ok(Exit::Done)
 }

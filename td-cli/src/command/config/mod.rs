@@ -34,9 +34,16 @@ pub enum Command {
     /// How what the layers were told differs
     #[command(after_help = "As in `td config diff --layer proxy`: the last change of what the cache was told.")]
     Diff(laid::DiffArguments),
+    /// Put one layer back to how it was: proxy or routing
+    #[command(after_help = RESTORE_HELP)]
+    Restore(laid::RestoreArguments),
     /// Give the database a new password, without dropping a request
     RotateDb,
 }
+
+/// Told below the help.
+const RESTORE_HELP: &str = "What serves stays the release that it is; the next deploy lays the layer anew, as its magrathea.yml says. \
+    The other layers come back with their release: td release rollback.";
 
 pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failure> {
     match command {
@@ -49,6 +56,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
         Command::History(arguments) => history::run(context, &arguments).await,
         Command::Show(arguments) => laid::show(context, &arguments).await,
         Command::Diff(arguments) => laid::diff(context, &arguments).await,
+        Command::Restore(arguments) => laid::restore(context, &arguments).await,
         Command::RotateDb => rotate::run(context).await,
     }
 }

@@ -29,9 +29,9 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2300_logs",
     "2400_config_versions",
     "2500_previews",
-    "2550_scales",
     "2510_tasks",
     "2520_retention",
+    "2550_scales",
     "2600_canary",
 };
 

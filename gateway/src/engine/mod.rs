@@ -49,7 +49,6 @@ pub use plan_preview::preview;
 pub use previews::end_preview;
 pub use promote::promote;
 pub use redeploy::{Values, redeploy, rollback, scale};
-pub use redeploy::{Values, redeploy, rollback};
 pub use restore::restore_layer;
 pub use runtime::Engine;
 pub use scaled::processes;

@@ -138,12 +138,9 @@ impl Applier {
     }
 
     async fn adjust_worker(&self, worker: Worker, texts: &Texts, routes: &BTreeMap<String, Route>) -> Outcome<bool> {
-        let commands = server_commands(&self.control.read_servers(worker, "").await?, routes);
-        for batch in commands.chunks(64) {
-            self.control.worker(worker, &batch.join(";")).await?;
-        }
-        let servers_fit =
-            commands.is_empty() || server_commands(&self.control.read_servers(worker, "").await?, routes).is_empty();
+        // Visitors are led from servers that go to servers that came, never to a backend without any.
+        let ServerCommands { raise, lower } = server_commands(&self.control.read_servers(worker, "").await?, routes);
+        self.give(worker, &raise).await?;
         let mut maps_fit = true;
         for name in MAP_ORDER {
             let Some(wanted) = texts.maps.get(name) else { continue };
@@ -152,19 +149,36 @@ impl Applier {
             if commands.is_empty() {
                 continue;
             }
-            for batch in commands.chunks(64) {
-                self.control.worker(worker, &batch.join(";")).await?;
-            }
+            self.give(worker, &commands).await?;
             maps_fit &= self.control.read_map(worker, &path).await? == *wanted;
         }
-        Ok(servers_fit && maps_fit)
+        self.give(worker, &lower).await?;
+        if raise.is_empty() && lower.is_empty() {
+            return Ok(maps_fit);
+        }
+        let left = server_commands(&self.control.read_servers(worker, "").await?, routes);
+        Ok(maps_fit && left == ServerCommands::default())
+    }
+
+    async fn give(&self, worker: Worker, commands: &[String]) -> Outcome<()> {
+        for batch in commands.chunks(64) {
+            self.control.worker(worker, &batch.join(";")).await?;
+        }
+        Ok(())
     }
 }
 
+/// Commands that let servers in, and those that take servers out.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ServerCommands {
+    raise: Vec<String>,
+    lower: Vec<String>,
+}
+
 /// The runtime commands that put every replica in its place.
-fn server_commands(held: &[ServerState], routes: &BTreeMap<String, Route>) -> Vec<String> {
+fn server_commands(held: &[ServerState], routes: &BTreeMap<String, Route>) -> ServerCommands {
     let held: BTreeMap<_, _> = held.iter().map(|s| ((s.backend.as_str(), s.name.as_str()), s)).collect();
-    let mut commands = Vec::new();
+    let mut commands = ServerCommands::default();
     for route in routes.values() {
         for slot in Slot::BOTH {
             let backend = slot.backend(&route.slug);
@@ -175,13 +189,13 @@ fn server_commands(held: &[ServerState], routes: &BTreeMap<String, Route>) -> Ve
                     Some(server) => {
                         if state.and_then(|state| state.address) != Some(server.address) {
                             let (ip, port) = (server.address.ip(), server.address.port());
-                            commands.push(format!("set server {backend}/{name} addr {ip} port {port}"));
+                            commands.raise.push(format!("set server {backend}/{name} addr {ip} port {port}"));
                         }
                         if out {
-                            commands.push(format!("set server {backend}/{name} state ready"));
+                            commands.raise.push(format!("set server {backend}/{name} state ready"));
                         }
                     }
-                    None if !out => commands.push(format!("set server {backend}/{name} state maint")),
+                    None if !out => commands.lower.push(format!("set server {backend}/{name} state maint")),
                     None => {}
                 }
             }

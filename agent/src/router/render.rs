@@ -184,7 +184,7 @@ mod tests {
         };
         let address = || Some("172.18.0.3:8080".to_owned());
         assert_eq!(by_name(route), [("r1".to_owned(), address()), ("s1".to_owned(), address())]);
-        assert!(servers(route, Slot::A).all(|(name, server)| is_own(&name) == server.is_some()));
+        assert!(servers(route, Slot::A).all(|(_, server)| server.is_some()), "what was assigned to it is answered");
         route.activate(Slot::B);
         assert_eq!(route.standby, Some(Slot::A), "to be told twice changes nothing");
         assert_eq!(render("global\n", &routes).shape, before.shape);

@@ -220,9 +220,12 @@ impl Route {
         self.canary.take_if(|canary| canary.slot == slot);
     }
 
-    /// The lane whose replicas answer for a slot's when none of these can.
+    /// The lane whose replicas answer for a slot's when none of these can: for what serves, what served before and has
+    /// not begun to drain; for any other, what serves. A request that was assigned to a slot stays with its backend.
     pub fn standby_of(&self, slot: Slot) -> Option<&Lane> {
-        let stands_by = self.active == Some(slot) && self.standby == Some(slot.other());
+        let other = Some(slot.other());
+        let stands_by = if self.active == Some(slot) { self.standby == other } else { self.active == other };
+        self.lane(slot)?;
         stands_by.then(|| self.lane(slot.other())).flatten()
     }
 

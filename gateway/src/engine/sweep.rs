@@ -19,19 +19,26 @@ use crate::state::State;
 
 /// How often clusters are swept though nothing happens: releases grow old.
 const REGULARLY: Duration = Duration::from_secs(3600);
+/// How often a sweep is tried that leaves something, and how far apart.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(5);
 /// A source that nothing refers to may belong to a deploy that is about to be recorded.
 const YOUNG: Duration = Duration::from_secs(3600);
 
-/// Sweeps a cluster in the background.
+/// Sweeps a cluster in the background; once more when something could not be taken away, as while an engine restarts.
 pub fn sweep_later(state: &Arc<State>, cluster: &ClusterName) {
     let (state, cluster) = (Arc::clone(state), cluster.clone());
     let tasks = state.tasks.clone();
-    tasks.spawn(async move {
-        tokio::select! {
-            () = state.shutdown.cancelled() => {}
-            () = sweep(&state, &cluster) => {}
+    let stop = state.shutdown.clone();
+    let work = async move {
+        for _ in 0..TRIES {
+            if sweep(&state, &cluster).await {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-    });
+    };
+    tasks.spawn(async move { stop.run_until_cancelled(work).await });
 }
 
 /// Sweeps all clusters now and then, until the gateway ends.
@@ -43,18 +50,23 @@ pub async fn watch(state: Arc<State>) {
     }
 }
 
-async fn sweep(state: &Arc<State>, cluster: &ClusterName) {
+/// Whether all is gone that should be.
+async fn sweep(state: &Arc<State>, cluster: &ClusterName) -> bool {
     let clusters = state.clusters();
-    let Some(spec) = clusters.clusters.get(cluster) else { return };
+    let Some(spec) = clusters.clusters.get(cluster) else { return true };
     let connected = state.hub.connected();
+    let mut is_done = true;
     for node in all_nodes(cluster, spec).into_iter().filter(|node| connected.contains(node)) {
-        match state.hub.call(&node, Inventory {}, |_| {}).await {
-            Ok(holdings) => {
-                if let Err(error) = prune(state, &node, holdings).await {
-                    tracing::warn!(%node, %error, "sweeping failed");
-                }
+        let swept = async {
+            let holdings = state.hub.call(&node, Inventory {}, |_| {}).await?;
+            prune(state, &node, holdings).await
+        };
+        match swept.await {
+            Ok(all) => is_done &= all,
+            Err(error) => {
+                tracing::info!(%node, "the node is swept later: {error:#}");
+                is_done = false;
             }
-            Err(error) => tracing::info!(%node, %error, "the node is swept later"),
         }
     }
     if let Err(error) = drop_sources(state).await {
@@ -63,6 +75,7 @@ async fn sweep(state: &Arc<State>, cluster: &ClusterName) {
     if let Err(error) = forget_values(state).await {
         tracing::warn!(%error, "cannot forget former values");
     }
+    is_done
 }
 
 /// What of the instances is wanted on nodes.
@@ -127,21 +140,18 @@ fn is_hook(name: &str, slug: &str) -> bool {
     rest.and_then(|rest| rest.split('-').next()).is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-async fn prune(state: &State, node: &NodeRef, holdings: Holdings) -> Result<(), DbError> {
+/// Whether nothing that was to go is left.
+async fn prune(state: &State, node: &NodeRef, holdings: Holdings) -> anyhow::Result<bool> {
     let prune = left_over(&holdings, &load_wanted(state).await?);
     if prune.services.is_empty() && prune.images.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let images = prune.images.clone();
-    match state.hub.call(node, prune, |_| {}).await {
-        Ok(pruned) => {
-            tracing::info!(%node, removed = pruned.removed.len(), left = pruned.left.len(), "swept");
-            let gone: Vec<String> = pruned.removed.into_iter().filter(|name| images.contains(name)).collect();
-            releases::mark_pruned(&state.db.conn().await?, &gone).await?;
-        }
-        Err(error) => tracing::info!(%node, %error, "the node is swept later"),
-    }
-    Ok(())
+    let pruned = state.hub.call(node, prune, |_| {}).await?;
+    tracing::info!(%node, removed = pruned.removed.len(), left = pruned.left.len(), "swept");
+    let gone: Vec<String> = pruned.removed.into_iter().filter(|name| images.contains(name)).collect();
+    releases::mark_pruned(&state.db.conn().await?, &gone).await?;
+    Ok(pruned.left.is_empty())
 }
 
 /// Values that no release needs any more.

@@ -1,10 +1,11 @@
 //! The timeline: who did what, when, and how it went. Append-only; the database itself refuses a change.
 
-use magrathea_core::api::TimelineEntry;
+use magrathea_core::api::{DeployInfo, TimelineEntry};
 use magrathea_core::names::{AppName, OrganisationId};
 use magrathea_core::people::{Access, Grant, Scope, Verb};
 use uuid::Uuid;
 
+use super::instances::Instance;
 use super::{Client, DbError};
 use crate::actor::{Actor, GATEWAY};
 
@@ -21,6 +22,34 @@ pub struct NewEntry<'a> {
     /// Whose it is; the app's organisation, or the actor's own, when absent.
     pub organisation: Option<OrganisationId>,
     pub message: &'a str,
+}
+
+impl<'a> NewEntry<'a> {
+    /// What was done to an instance.
+    pub fn about(instance: &'a Instance, actor: Option<&'a Actor>, action: &'a str, message: &'a str) -> Self {
+        NewEntry {
+            actor,
+            action,
+            app: Some(instance.app_name.as_str()),
+            label: Some(instance.label.as_str()),
+            cluster: Some(instance.cluster.as_str()),
+            message,
+            organisation: None,
+        }
+    }
+
+    /// What was done to a deploy.
+    pub fn about_deploy(deploy: &'a DeployInfo, actor: &'a Actor, action: &'a str, message: &'a str) -> Self {
+        NewEntry {
+            actor: Some(actor),
+            action,
+            app: Some(&deploy.app),
+            label: Some(&deploy.label),
+            cluster: Some(&deploy.cluster),
+            message,
+            organisation: None,
+        }
+    }
 }
 
 pub async fn append(client: &impl Client, entry: NewEntry<'_>) -> Result<(), DbError> {

@@ -93,15 +93,7 @@ pub async fn destroy(state: &Arc<State>, actor: Option<&Actor>, instance: Instan
     let tx = conn.transaction().await.map_err(DbError::from)?;
     releases::forget_instance(&tx, instance.id).await?;
     instances::destroy_instance(&tx, instance.id).await?;
-    let entry = timeline::NewEntry {
-        actor,
-        action: "instance.destroyed",
-        app: Some(instance.app_name.as_str()),
-        label: Some(instance.label.as_str()),
-        cluster: Some(instance.cluster.as_str()),
-        message: &message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about(instance, actor, "instance.destroyed", &message);
     timeline::append(&tx, entry).await?;
     tx.commit().await.map_err(DbError::from)?;
     history::forget_later(state, &instance.cluster, site.slug(), actor.map_or(GATEWAY, |actor| &actor.name), message);

@@ -176,15 +176,7 @@ async fn tell(
     action: &str,
     message: &str,
 ) -> Result<(), DbError> {
-    let entry = timeline::NewEntry {
-        actor,
-        action,
-        app: Some(instance.app_name.as_str()),
-        label: Some(instance.label.as_str()),
-        cluster: Some(instance.cluster.as_str()),
-        message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about(instance, actor, action, message);
     timeline::append(client, entry).await
 }
 

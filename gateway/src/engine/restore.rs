@@ -78,15 +78,7 @@ pub async fn restore_layer(
     let tx = conn.transaction().await?;
     plans::insert_plan(&tx, instance.id, standing.release, &plan).await?;
     releases::move_serving(&tx, instance.id, standing.release, generation).await?;
-    let entry = timeline::NewEntry {
-        actor: Some(actor),
-        action: "config.restored",
-        app: Some(instance.app_name.as_str()),
-        label: Some(instance.label.as_str()),
-        cluster: Some(instance.cluster.as_str()),
-        message: &message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about(&instance, Some(actor), "config.restored", &message);
     timeline::append(&tx, entry).await?;
     tx.commit().await?;
     drop(conn);

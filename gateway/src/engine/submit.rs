@@ -270,15 +270,7 @@ pub async fn record(
     let deploy = deploy.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the deploy vanished")))?;
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     let message = format!("deploy {} of {} ({}){why}", new.id, instance.app_name, instance.label);
-    let entry = timeline::NewEntry {
-        actor: Some(actor),
-        action: "deploy.started",
-        app: Some(instance.app_name.as_str()),
-        label: Some(instance.label.as_str()),
-        cluster: Some(instance.cluster.as_str()),
-        message: &message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about(instance, Some(actor), "deploy.started", &message);
     timeline::append(&conn, entry).await?;
     Ok((deploy, true))
 }

@@ -76,15 +76,7 @@ pub async fn cancel(state: &Arc<State>, actor: &Actor, id: DeployId) -> Result<D
             .with_hint("deploy the earlier version again to go back"));
     }
     let message = format!("deploy {id} is to stop");
-    let entry = timeline::NewEntry {
-        actor: Some(actor),
-        action: "deploy.cancel",
-        app: Some(&info.app),
-        label: Some(&info.label),
-        cluster: Some(&info.cluster),
-        message: &message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about_deploy(&info, actor, "deploy.cancel", &message);
     timeline::append(&conn, entry).await?;
     drop(conn);
     state.engine.stop(id);
@@ -102,15 +94,7 @@ pub async fn promote_trial(state: &Arc<State>, actor: &Actor, id: DeployId) -> R
     }
     let release = info.release.map(|release| release.to_string()).unwrap_or_default();
     let message = format!("{release} is to serve everybody");
-    let entry = timeline::NewEntry {
-        actor: Some(actor),
-        action: "deploy.promote",
-        app: Some(&info.app),
-        label: Some(&info.label),
-        cluster: Some(&info.cluster),
-        message: &message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about_deploy(&info, actor, "deploy.promote", &message);
     timeline::append(&tx, entry).await?;
     tx.commit().await?;
     drop(conn);

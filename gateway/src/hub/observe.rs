@@ -32,14 +32,7 @@ async fn try_store(state: &State, node: &NodeRef, sequence: u64, observation: &O
     if let Some(instance) = instances::load_instance_by_slug(&tx, slug).await? {
         let how = exit_code.map_or_else(String::new, |code| format!(" with status {code}"));
         let message = format!("a replica of {service} ended by itself{how} on {node} at {at:.0}");
-        let entry = timeline::NewEntry {
-            action: "replica.died",
-            app: Some(instance.app_name.as_str()),
-            label: Some(instance.label.as_str()),
-            cluster: Some(instance.cluster.as_str()),
-            message: &message,
-            ..timeline::NewEntry::default()
-        };
+        let entry = timeline::NewEntry::about(&instance, None, "replica.died", &message);
         timeline::append(&tx, entry).await?;
     }
     tx.commit().await?;

@@ -255,15 +255,7 @@ async fn try_record_end(
     let tx = conn.transaction().await?;
     deploys::finish_deploy(&tx, attempt.deploy, end).await?;
     let instance = &attempt.site.instance;
-    let entry = timeline::NewEntry {
-        actor,
-        action,
-        app: Some(instance.app_name.as_str()),
-        label: Some(instance.label.as_str()),
-        cluster: Some(instance.cluster.as_str()),
-        message,
-        ..Default::default()
-    };
+    let entry = timeline::NewEntry::about(instance, actor, action, message);
     timeline::append(&tx, entry).await?;
     let deploy = deploys::load_deploy(&tx, attempt.deploy).await?;
     tx.commit().await?;

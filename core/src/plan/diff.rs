@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Resource};
+use super::{Plan, Resource, Spec};
 use crate::names::Layer;
 
 /// One difference between two plans.
@@ -41,7 +41,7 @@ pub fn diff_plans(old: Option<&Plan>, new: &Plan) -> Vec<Change> {
     for resource in &new.resources {
         match old.and_then(|plan| plan.get(&resource.key)) {
             None => changes.push(change(resource, ChangeKind::Add, Vec::new())),
-            Some(before) if before.spec != resource.spec => {
+            Some(before) if asked(before) != asked(resource) => {
                 changes.push(change(resource, ChangeKind::Change, field_changes(before, resource)));
             }
             Some(_) => {}
@@ -52,13 +52,27 @@ pub fn diff_plans(old: Option<&Plan>, new: &Plan) -> Vec<Change> {
     changes
 }
 
+/// What a resource asks for. Which release's files storage takes over follows from the replicas', where it is told.
+fn asked(resource: &Resource) -> Spec {
+    let mut spec = resource.spec.clone();
+    match &mut spec {
+        Spec::Seed(seed) => seed.image.clear(),
+        Spec::Assets(assets) => {
+            assets.image.clear();
+            assets.service.clear();
+        }
+        _ => {}
+    }
+    spec
+}
+
 fn change(resource: &Resource, change: ChangeKind, fields: Vec<FieldChange>) -> Change {
     Change { layer: resource.layer, key: resource.key.clone(), change, fields }
 }
 
 fn field_changes(old: &Resource, new: &Resource) -> Vec<FieldChange> {
-    let old = serde_json::to_value(&old.spec).unwrap_or_default();
-    let new = serde_json::to_value(&new.spec).unwrap_or_default();
+    let old = serde_json::to_value(asked(old)).unwrap_or_default();
+    let new = serde_json::to_value(asked(new)).unwrap_or_default();
     let mut out = Vec::new();
     compare(&mut out, String::new(), Some(&old), Some(&new));
     out

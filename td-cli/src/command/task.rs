@@ -3,7 +3,7 @@
 use magrathea_core::api::{RunInfo, StartTask, TaskInfo};
 use magrathea_core::units::Span;
 
-use super::run::print_log;
+use super::run::{print_detached, print_log};
 use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -69,11 +69,6 @@ async fn start(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure> 
         context.printer.note(format!("{} at {place}: run {}", arguments.name, run.id));
         return print_log(context, run.id, true).await;
     }
-    if context.globals.json {
-        context.printer.json(&run);
-    } else {
-        context.printer.data(run.id.to_string());
-        context.printer.note(format!("runs at {place}; td run log --follow {} shows what it says", run.id));
-    }
+    print_detached(context, &run, &place);
     Ok(Exit::Done)
 }

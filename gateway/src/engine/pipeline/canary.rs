@@ -3,18 +3,15 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use magrathea_core::api::{DeployEventKind, Phase};
-use magrathea_core::names::Layer;
 use magrathea_core::plan::{Resource, Spec};
 use magrathea_core::units::Span;
-use magrathea_core::wire::Watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
+use super::switch::watch_replicas;
 use crate::db::deploys;
 use crate::engine::failure::Failure;
-use crate::engine::health::checks;
 use crate::engine::layout::{Part, parts};
 use crate::engine::lists::lists_changed;
 use crate::engine::runtime::Hold;
@@ -101,17 +98,9 @@ async fn promotion(attempt: &Attempt) -> Result<String, Failure> {
 /// Returns when a replica on trial does not stay up; or never. A node that goes away says nothing about the app.
 async fn watch(attempt: &Attempt) -> Failure {
     let Some(plan) = &attempt.plan else { return std::future::pending().await };
-    let replicas = parts(plan, Part::Replicas);
     loop {
-        let Ok(node) = attempt.applier.first_node(Layer::App) else { return std::future::pending().await };
-        let node = &node;
-        let watched =
-            try_join_all(checks(&attempt.site, &attempt.resolved, &replicas).into_iter().map(|check| async move {
-                let call = attempt.site.state.hub.call(node, Watch { health: check.health, span: WATCH }, |_| {});
-                call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
-            }));
-        match watched.await {
-            Ok(_) => {}
+        match watch_replicas(attempt, plan, WATCH).await {
+            Ok(()) => {}
             Err(mut failure) if failure.code == "unhealthy" => {
                 failure.message = format!("{} did not stay up on trial: {}", attempt.release, failure.message);
                 return failure;

@@ -60,22 +60,28 @@ pub async fn stand_by(attempt: &Attempt) -> Result<(), Failure> {
         return Ok(());
     };
     attempt.recorder.enter(Phase::Watch, &format!("{} serves", attempt.release)).await?;
-    let node = &attempt.applier.first_node(Layer::App)?;
-    let replicas = parts(plan, Part::Replicas);
-    let listener = &attempt.listener();
-    let checks = checks(&attempt.site, &attempt.resolved, &replicas);
-    let watched = try_join_all(checks.into_iter().map(|check| async move {
-        let call = attempt.site.state.hub.call(node, Watch { health: check.health, span }, listener);
-        call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
-    }));
-    match watched.await {
-        Ok(_) => Ok(()),
+    match watch_replicas(attempt, plan, span).await {
+        Ok(()) => Ok(()),
         Err(failure) if failure.code == "unhealthy" => Err(rolled_back(attempt, failure)),
         Err(failure) => {
             attempt.recorder.warn(format!("{failure}; the new release was not watched to the end"));
             Ok(())
         }
     }
+}
+
+/// Watches the release's replicas for so long. `unhealthy`: one did not stay up; any other failure says nothing about the app.
+pub async fn watch_replicas(attempt: &Attempt, plan: &Plan, span: Span) -> Result<(), Failure> {
+    let node = &attempt.applier.first_node(Layer::App)?;
+    let replicas = parts(plan, Part::Replicas);
+    let listener = &attempt.listener();
+    let checks = checks(&attempt.site, &attempt.resolved, &replicas);
+    try_join_all(checks.into_iter().map(|check| async move {
+        let call = attempt.site.state.hub.call(node, Watch { health: check.health, span }, listener);
+        call.await.map_err(|error| Failure::call(node, "unhealthy", error).of_process(check.process))
+    }))
+    .await?;
+    Ok(())
 }
 
 fn rolled_back(attempt: &Attempt, mut failure: Failure) -> Failure {

@@ -8,6 +8,7 @@ use magrathea_core::wire::Tty;
 
 use crate::attach::attach;
 use crate::client::Query;
+use crate::command::run::print_detached;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::terminal;
@@ -83,12 +84,7 @@ async fn detach(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure>
     let wanted =
         StartRun { command: command_line(&arguments.command), time_limit: Some(arguments.time_limit.0.as_secs()) };
     let run: RunInfo = client.post(&place.segments("runs"), &wanted).await?;
-    if context.globals.json {
-        context.printer.json(&run);
-    } else {
-        context.printer.data(run.id.to_string());
-        context.printer.note(format!("runs at {place}; td run log --follow {} shows what it says", run.id));
-    }
+    print_detached(context, &run, &place);
     Ok(Exit::Done)
 }
 

@@ -7,7 +7,7 @@ use magrathea_core::api::{RunInfo, RunLines, RunStatus};
 use uuid::Uuid;
 
 use crate::client::Query;
-use crate::context::Context;
+use crate::context::{Context, Place};
 use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::printer::clean;
@@ -84,6 +84,16 @@ fn describe(run: &RunInfo) -> String {
 
 async fn log(context: &Context<'_>, arguments: &Log) -> Result<Exit, Failure> {
     print_log(context, arguments.which.id, arguments.follow).await
+}
+
+/// Tells of a run that is left to itself.
+pub fn print_detached(context: &Context<'_>, run: &RunInfo, place: &Place) {
+    if context.globals.json {
+        context.printer.json(run);
+    } else {
+        context.printer.data(run.id.to_string());
+        context.printer.note(format!("runs at {place}; td run log --follow {} shows what it says", run.id));
+    }
 }
 
 /// Prints what a run said; when it is followed, to its end, and with its own status.

@@ -107,7 +107,7 @@ async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
     if created {
         folders::store(&agent.folders.state(SWARM_MARKER), &no_bridge)?;
     }
-    agent.engine.label_node(&action.layers).await?;
+    agent.engine.label_node(&action.layers, action.zone.as_deref()).await?;
     let mut gateway = agent.engine.instance_gateway().await?;
     // The engine makes the bridge a moment after the swarm.
     for _ in 0..BRIDGE_TRIES {

@@ -36,7 +36,7 @@ pub async fn run_clean(options: &EngineOptions) -> anyhow::Result<()> {
 async fn leave_swarm(engine: &Engine, folders: &Folders) -> anyhow::Result<()> {
     let manager = engine.swarm_state().await? == "manager";
     let Some(bridge_too) = folders::load::<bool>(&folders.state(SWARM_MARKER))? else {
-        return if manager { Ok(engine.label_node(&[]).await?) } else { Ok(()) };
+        return if manager { Ok(engine.label_node(&[], None).await?) } else { Ok(()) };
     };
     if manager {
         // Others may have moved in meanwhile; their services are worth more than a tidy engine.

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+pub mod capacity;
 pub mod clusters;
 pub mod diagnostics;
 pub mod dotenv;

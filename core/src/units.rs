@@ -32,6 +32,22 @@ pub fn count(number: impl std::fmt::Display + PartialEq + From<u8>, noun: &str) 
     }
 }
 
+/// A number of bytes for people: `1.4 GiB`, `312 B`.
+pub fn size(bytes: u64) -> String {
+    let mut scaled = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if scaled < 1024.0 {
+            return if unit == "B" || scaled >= 100.0 {
+                format!("{scaled:.0} {unit}")
+            } else {
+                format!("{scaled:.1} {unit}")
+            };
+        }
+        scaled /= 1024.0;
+    }
+    format!("{scaled:.1} TiB")
+}
+
 /// Why a size or a span was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -154,6 +170,15 @@ text_form!(Span, "Duration", "duration", "^[0-9]+ *(ms|s|m|h|d|w)$");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (300 << 20, "300 MiB"), (5 << 40, "5.0 TiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
 
     #[test]
     fn sizes_round_trip() {

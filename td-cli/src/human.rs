@@ -3,22 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-
-/// `1.4 GiB`, `312 B`.
-pub fn size(bytes: u64) -> String {
-    let mut scaled = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if scaled < 1024.0 {
-            return if unit == "B" || scaled >= 100.0 {
-                format!("{scaled:.0} {unit}")
-            } else {
-                format!("{scaled:.1} {unit}")
-            };
-        }
-        scaled /= 1024.0;
-    }
-    format!("{scaled:.1} TiB")
-}
+pub use magrathea_core::units::size;
 
 /// How long ago, in one unit: `42s`, `5m`, `3h`, `12d`.
 pub fn age(then: Timestamp, now: Timestamp) -> String {
@@ -49,15 +34,6 @@ pub fn last(then: Option<Timestamp>, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (300 << 20, "300 MiB"), (5 << 40, "5.0 TiB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn ages() {

@@ -91,3 +91,35 @@ fn later_deploys_keep_the_number() {
         assert!(refused.code == code && refused.stderr.contains(said), "{refused:?}");
     }
 }
+
+#[test]
+#[ignore = "needs the laboratory: make test"]
+fn more_than_the_cluster_has_is_refused_before_anything_is_made() {
+    let site = site("test-scale-room");
+    let promised = || {
+        let info = site.td(&["cluster", "info", "--json"]).ok().json();
+        info["capacity"]["memory"]["promised"].as_u64().unwrap()
+    };
+    let before = promised();
+    let manifest = std::fs::read_to_string(site.path().join("magrathea.yml")).unwrap();
+    let greedy = manifest.replace("memory: 256MiB", "memory: 512GiB");
+    assert_ne!(greedy, manifest, "{manifest}");
+    site.file("magrathea.yml", &greedy);
+    let planned = site.td(&["app", "plan", "--dirty"]).ok();
+    assert!(planned.stderr.contains("a deploy would be refused: cluster lab is too small"), "{}", planned.stderr);
+    let refused = site.deploy();
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for word in [
+        "it takes 512 GiB of memory (now 288 MiB)",
+        "where there is room for",
+        "`td cluster info lab` shows what is promised",
+    ] {
+        assert!(refused.stderr.contains(word), "{word}: {}", refused.stderr);
+    }
+    assert!(site.serves());
+    assert_eq!(promised(), before, "a deploy that ended holds nothing");
+
+    site.file("magrathea.yml", &manifest);
+    site.td(&["app", "scale", "default", "web=3"]).ok();
+    assert_eq!(promised() - before, 2 * (256 << 20));
+}

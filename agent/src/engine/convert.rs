@@ -7,6 +7,7 @@ use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{ENV_SECRET, MountSource, NodeFolder, ServiceMode, ServiceNetwork, ServiceSpec};
 
 use super::label;
+use super::swarm::zone_label;
 use crate::config::Prefix;
 use crate::folders::Folders;
 
@@ -140,6 +141,7 @@ pub fn render_service(
             restart_policy: Some(restart_policy(run)),
             placement: Some(m::TaskSpecPlacement {
                 constraints: Some(vec![format!("node.labels.{}.layer.{} == true", prefix.as_str(), spec.on)]),
+                preferences: matches!(spec.mode, ServiceMode::Replicated(_)).then(|| vec![over_zones(prefix)]),
                 ..m::TaskSpecPlacement::default()
             }),
             log_driver: Some(m::TaskSpecLogDriver {
@@ -153,6 +155,12 @@ pub fn render_service(
         }),
         ..m::ServiceSpec::default()
     }
+}
+
+/// Replicas are spread over zones first; over a zone's nodes Swarm spreads them by itself.
+fn over_zones(prefix: &Prefix) -> m::TaskSpecPlacementPreferences {
+    let spread_descriptor = Some(format!("node.labels.{}", zone_label(prefix)));
+    m::TaskSpecPlacementPreferences { spread: Some(m::TaskSpecPlacementSpread { spread_descriptor }) }
 }
 
 fn container(

@@ -9,6 +9,7 @@ use magrathea_core::names::Layer;
 use magrathea_core::wire::NodeReport;
 
 use super::{Engine, GATEWAY_BRIDGE, found};
+use crate::config::Prefix;
 use crate::fail::{Doing, Outcome, node, with_hint};
 
 /// Overlay networks are cut from here, 32 addresses each, so that 2,000 instances fit.
@@ -45,16 +46,17 @@ impl Engine {
         self.docker.leave_swarm(Some(options)).await.doing(|| "leaving the swarm".into())
     }
 
-    /// Labels this engine's node with exactly these layers, beside labels of others.
-    pub async fn label_node(&self, layers: &[Layer]) -> Outcome<()> {
+    /// Labels this engine's node with exactly these layers and this zone, beside labels of others.
+    pub async fn label_node(&self, layers: &[Layer], zone: Option<&str>) -> Outcome<()> {
         let info = self.docker.info().await.doing(|| "asking the engine".into())?;
         let id = info.swarm.and_then(|swarm| swarm.node_id).unwrap_or_default();
         let held = self.docker.inspect_node(&id).await.doing(|| "reading the swarm's node".into())?;
         let mut spec = held.spec.unwrap_or_default();
-        let start = format!("{}.layer.", self.prefix.as_str());
+        let (start, zone_label) = (format!("{}.layer.", self.prefix.as_str()), zone_label(&self.prefix));
         let mut labels: HashMap<_, _> = spec.labels.clone().unwrap_or_default();
-        labels.retain(|key, _| !key.starts_with(&start));
+        labels.retain(|key, _| !key.starts_with(&start) && *key != zone_label);
         labels.extend(layers.iter().map(|layer| (format!("{start}{layer}"), "true".to_owned())));
+        labels.extend(zone.map(|zone| (zone_label, zone.to_owned())));
         if spec.labels.as_ref() == Some(&labels) {
             return Ok(());
         }
@@ -101,6 +103,11 @@ impl Engine {
             ..NodeReport::default()
         })
     }
+}
+
+/// The label that names a node's zone.
+pub fn zone_label(prefix: &Prefix) -> String {
+    format!("{}.zone", prefix.as_str())
 }
 
 fn state_of(swarm: Option<&bollard::models::SwarmInfo>) -> &'static str {

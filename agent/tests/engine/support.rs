@@ -61,7 +61,7 @@ impl Node {
             return None;
         }
         let layers = vec![Layer::App, Layer::Routing];
-        node.ask(Join { advertise: [127, 0, 0, 1].into(), layers }).await.unwrap();
+        node.ask(Join { advertise: [127, 0, 0, 1].into(), layers, zone: None }).await.unwrap();
         Some(node)
     }
 

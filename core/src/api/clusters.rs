@@ -12,6 +12,27 @@ pub struct ClusterInfo {
     pub domain: Option<String>,
     pub nodes: Vec<NodeInfo>,
     pub instances: u32,
+    /// What is shared out among instances; told to the operator's people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<ClusterCapacity>,
+}
+
+/// What a cluster has to share out and what of it is promised, by what connected nodes tell and `capacity` in clusters.yml.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterCapacity {
+    /// In bytes.
+    pub memory: Level,
+    /// In thousandths of a CPU.
+    pub millicpus: Level,
+    /// In bytes.
+    pub disk: Level,
+}
+
+/// How much there is of something, and how much of it is promised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Level {
+    pub total: u64,
+    pub promised: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -19,6 +40,9 @@ pub struct NodeInfo {
     pub name: String,
     pub address: String,
     pub layers: Vec<Layer>,
+    /// What fails together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// `connected`, `lost` or `new`.
     pub state: String,
     #[schema(value_type = Option<String>)]

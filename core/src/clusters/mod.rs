@@ -49,6 +49,9 @@ pub struct Cluster {
     #[serde(default = "default_previews")]
     #[schemars(range(max = 1000))]
     pub previews: u16,
+    /// How much of what its nodes have is promised to instances.
+    #[serde(default)]
+    pub capacity: Capacity,
     /// Which releases can be brought back.
     #[serde(default)]
     pub keep_releases: KeepReleases,
@@ -59,6 +62,28 @@ pub struct Cluster {
 
 fn default_previews() -> u16 {
     20
+}
+
+/// How much of what a cluster's nodes have is promised to its instances, in percent. The rest is for cut-overs, builds and the
+/// nodes themselves; above 100, more is promised than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capacity {
+    /// Of the memory of app nodes, less what the shared services on them have.
+    #[schemars(range(min = 1, max = 1000))]
+    pub memory: u16,
+    /// Of the CPUs of app nodes. Only instances with `cpus` are promised any.
+    #[schemars(range(min = 1, max = 10000))]
+    pub cpus: u16,
+    /// Of the storage nodes' disk. Only instances with a quota are promised any.
+    #[schemars(range(min = 1, max = 1000))]
+    pub disk: u16,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Capacity { memory: 90, cpus: 400, disk: 90 }
+    }
 }
 
 /// Which releases of each instance are kept with their images: those within both bounds. What serves and the release before
@@ -159,4 +184,8 @@ pub struct Node {
     pub address: IpAddr,
     /// The layers it carries.
     pub layers: BTreeSet<Layer>,
+    /// What fails together, as a rack or a site: replicas are spread over zones, and within each over nodes.
+    #[serde(default)]
+    #[schemars(with = "Option<ShortName>")]
+    pub zone: Option<String>,
 }

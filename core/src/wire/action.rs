@@ -103,6 +103,9 @@ pub struct NodeReport {
 pub struct Join {
     pub advertise: IpAddr,
     pub layers: Vec<crate::names::Layer>,
+    /// What fails together with the node.
+    #[serde(default)]
+    pub zone: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
-use magrathea_core::api::{ClusterInfo, Health, LayerService, NodeInfo, Status};
+use magrathea_core::api::{ClusterCapacity, ClusterInfo, Health, LayerService, NodeInfo, Status};
 use magrathea_core::clusters::{Cluster, Clusters};
 use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::people::{Place, Verb};
@@ -40,19 +40,24 @@ pub fn find<'a>(clusters: &'a Clusters, name: &ClusterName) -> Result<&'a Cluste
 struct Known {
     nodes: HashMap<NodeRef, EnrolledNode>,
     instances: BTreeMap<String, u32>,
+    capacities: BTreeMap<ClusterName, ClusterCapacity>,
 }
 
 async fn load_known(state: &State) -> Result<Known, ApiError> {
     let conn = state.db.conn().await?;
     let nodes = nodes::list_nodes(&conn).await?.into_iter().map(|node| (node.node.clone(), node)).collect();
-    Ok(Known { nodes, instances: instances::count_instances(&conn).await? })
+    let mut capacities = BTreeMap::new();
+    for (name, cluster) in &state.clusters().clusters {
+        capacities.insert(name.clone(), engine::capacity(&conn, state, name, cluster).await?);
+    }
+    Ok(Known { nodes, instances: instances::count_instances(&conn).await?, capacities })
 }
 
 /// Nodes are the operator's matter: others see that a cluster is there, and its domain.
 async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterName, cluster: &Cluster) -> ClusterInfo {
     if !actor.may(Verb::Look, Place::Platform) {
         let (name, domain) = (name.to_string(), cluster.domain.clone());
-        return ClusterInfo { name, domain, nodes: Vec::new(), instances: 0 };
+        return ClusterInfo { name, domain, nodes: Vec::new(), instances: 0, capacity: None };
     }
 
     let nodes = cluster.nodes.iter().map(async |(node_name, node)| {
@@ -63,6 +68,7 @@ async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterNam
             name: node_name.to_string(),
             address: node.address.to_string(),
             layers: node.layers.iter().copied().collect(),
+            zone: node.zone.clone(),
             state: match (enrolled, connected) {
                 (_, true) => "connected".to_owned(),
                 (Some(_), false) => "lost".to_owned(),
@@ -78,6 +84,7 @@ async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterNam
         domain: cluster.domain.clone(),
         nodes: join_all(nodes).await,
         instances: known.instances.get(name.as_str()).copied().unwrap_or(0),
+        capacity: known.capacities.get(name).cloned(),
     }
 }
 

@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2520_retention",
     "2550_scales",
     "2600_canary",
+    "2610_promises",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -17,6 +17,7 @@ pub mod organisations;
 pub mod people;
 pub mod plans;
 pub mod previews;
+pub mod promises;
 pub mod releases;
 pub mod runs;
 pub mod scales;

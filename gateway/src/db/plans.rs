@@ -1,10 +1,12 @@
 //! Plans as they were applied: of instances and of clusters. A plan is never changed.
 
+use magrathea_core::capacity::demand_of;
 use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use tokio_postgres::types::Json;
 
 use super::deploys::number_in;
+use super::promises::columns;
 use super::{Client, DbError, Row};
 
 fn plan(row: Row) -> Result<Plan, DbError> {
@@ -22,11 +24,16 @@ pub async fn insert_plan(
     release: ReleaseNumber,
     plan: &Plan,
 ) -> Result<(), DbError> {
-    let sql = "INSERT INTO plans (instance, generation, release, parent, hash, body) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO plans (instance, generation, release, parent, hash, body, memory, millicpus, disk)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let statement = client.prepare_cached(sql).await?;
-    let number = number_in(release);
+    let (number, hash, body) = (number_in(release), plan.hash(), Json(plan));
+    let [memory, millicpus, disk] = columns(&demand_of(plan));
     client
-        .execute(&statement, &[&instance.0, &generation(plan), &number, &plan.parent, &plan.hash(), &Json(plan)])
+        .execute(
+            &statement,
+            &[&instance.0, &generation(plan), &number, &plan.parent, &hash, &body, &memory, &millicpus, &disk],
+        )
         .await?;
     Ok(())
 }

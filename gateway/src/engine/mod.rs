@@ -6,6 +6,7 @@
 
 mod again;
 mod apply;
+mod capacity;
 mod choose;
 mod destroy;
 mod differ;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 pub use again::{find_deploying, find_made};
 pub use apply::nodes_of;
+pub use capacity::capacity;
 pub use destroy::{destroy_app, destroy_instance, protected_labels};
 pub use differ::{diff_releases, diff_texts};
 pub use events::follow;

@@ -12,6 +12,7 @@ use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, Spec, diff_plans};
 use uuid::Uuid;
 
+use super::capacity::misfit;
 use super::choose::{Received, receive};
 use super::failure::Failure;
 use super::intake::Packing;
@@ -85,6 +86,9 @@ async fn draw(
     let ingredients = gather_with(site, resolved, &source.blob.sha256, secrets).await?;
     let parent = old.as_ref().map(Plan::hash);
     let plan = ingredients.render(recipe.stack, number, TO_BE_BUILT, generation, parent)?;
+    if let Some(failure) = misfit(&state.db.conn().await?, &ingredients.site, &plan).await? {
+        warnings.push(format!("a deploy would be refused: {failure}"));
+    }
     // Every deploy makes a release of its own; what people ask is what else it changes.
     let like_before = match &old {
         Some(before) => {

@@ -117,7 +117,8 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
     let Some(spec) = cluster.nodes.get(&node.node) else {
         return Err(Failure::new("node", format!("clusters.yml has no node {node}")));
     };
-    let join = Join { advertise: spec.address, layers: spec.layers.iter().copied().collect() };
+    let layers = spec.layers.iter().copied().collect();
+    let join = Join { advertise: spec.address, layers, zone: spec.zone.clone() };
     let joined = state.hub.call(node, join, |_| {}).await.map_err(|error| Failure::call(node, "node", error))?;
     state.hub.refresh(node).await.map_err(|error| Failure::call(node, "node", error))?;
     let old = plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?;

@@ -1,5 +1,6 @@
 //! Deploys end to end on a real PostgreSQL, against an agent that keeps its world in memory.
 
+mod capacity;
 mod deploys;
 mod drift;
 mod previews;

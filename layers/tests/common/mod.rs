@@ -40,6 +40,7 @@ impl Case {
             cluster_name: "local".parse().unwrap(),
             cluster: Cluster {
                 previews: 20,
+                capacity: Default::default(),
                 keep_releases: Default::default(),
                 domain: Some("localhost".into()),
                 routing: ClusterRouting { listen: Vec::new(), http: 8080, https: 8443 },
@@ -47,8 +48,11 @@ impl Case {
                 proxy: ClusterProxy::default(),
                 db: ClusterDb::default(),
                 logs: LogBounds::default(),
-                nodes: [("node1".parse().unwrap(), Node { address: [127, 0, 0, 1].into(), layers: Layer::ALL.into() })]
-                    .into(),
+                nodes: [(
+                    "node1".parse().unwrap(),
+                    Node { address: [127, 0, 0, 1].into(), layers: Layer::ALL.into(), zone: None },
+                )]
+                .into(),
             },
             sections: Sections::default(),
             stack,

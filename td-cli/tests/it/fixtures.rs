@@ -78,8 +78,13 @@ pub fn error(code: &str, message: &str, hint: Option<&str>) -> Value {
 pub fn cluster() -> Value {
     json!({
         "name": "local", "domain": "localhost", "instances": 1,
+        "capacity": {
+            "memory": {"total": 6_u64 << 30, "promised": 1536_u64 << 20},
+            "millicpus": {"total": 8000, "promised": 500},
+            "disk": {"total": 90_u64 << 30, "promised": 100_u64 << 30},
+        },
         "nodes": [{
-            "name": "node1", "address": "127.0.0.1", "state": "connected", "last_seen": hours_ago(3),
+            "name": "node1", "address": "127.0.0.1", "zone": "rack-1", "state": "connected", "last_seen": hours_ago(3),
             "layers": ["storage", "db", "app", "proxy", "routing", "support"],
             "report": {
                 "hostname": "box", "engine_version": "20.10.24", "swarm": "manager", "cpus": 2,

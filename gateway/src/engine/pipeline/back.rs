@@ -10,6 +10,7 @@ use super::scale::set_replicas;
 use super::{Attempt, Job};
 use crate::db::scales::load_scales;
 use crate::db::{DbError, deploys, plans, releases};
+use crate::engine::capacity::promise;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{hosts_of, load_secrets_of, urls_of};
 use crate::engine::lists::follow_lists;
@@ -43,6 +44,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     attempt.release = release;
     attempt.image = Some(info.image.clone());
     attempt.resolved = configured.resolved;
+    promise(site, attempt.deploy, &plan).await?;
     let hosts = hosts_of(site, &attempt.resolved);
 
     let mut conn = site.state.db.conn().await?;

@@ -19,6 +19,7 @@ use super::{Attempt, Job, Origin, Reused, count, size};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
 use crate::db::{Client, apps, deploys, plans, releases};
+use crate::engine::capacity::promise;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
 
@@ -96,6 +97,10 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
         }
     };
 
+    if let Err(failure) = promise(&job.site, attempt.deploy, &draft).await {
+        recorder.enter(Phase::Plan, &reason).await?;
+        return Err(failure);
+    }
     if attempt.old.is_none() {
         deploys::set_ground(&job.site.state.db.conn().await?, attempt.deploy, &draft).await?;
     }

@@ -17,7 +17,7 @@ use magrathea_core::api::{Counts, DeployEventKind, DeployStatus, Phase, SourceIn
 use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{AppName, DeployId, ProcessName, ReleaseNumber};
 use magrathea_core::plan::Plan;
-use magrathea_core::units::count;
+use magrathea_core::units::{count, size};
 use magrathea_core::wire::{Blob, Progress, Serving};
 use tokio_util::sync::CancellationToken;
 
@@ -269,15 +269,6 @@ fn log_cause(id: DeployId, failure: &Failure) {
     match &failure.cause {
         Some(cause) => tracing::error!(deploy = %id, "{cause:#}"),
         None => tracing::info!(deploy = %id, code = failure.code, "{failure}"),
-    }
-}
-
-/// A size for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
     }
 }
 

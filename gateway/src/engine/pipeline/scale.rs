@@ -13,6 +13,7 @@ use super::build::{Made, wait_for_nodes};
 use super::{Attempt, Job};
 use crate::db::scales::{self, Scales};
 use crate::db::{DbError, deploys, plans, releases};
+use crate::engine::capacity::promise;
 use crate::engine::failure::Failure;
 use crate::engine::health::process_of;
 use crate::engine::layout::{gather, load_secrets_of, urls_of};
@@ -59,6 +60,7 @@ pub async fn rescale(job: &Job, attempt: &mut Attempt, counts: &Counts) -> Resul
         }
     }
     let plan = Plan::new(old.subject.clone(), generation, Some(old.hash()), resources);
+    promise(site, attempt.deploy, &plan).await?;
     attempt.old = Some(old);
     attempt.release = release;
     attempt.image = Some(info.image.clone());

@@ -110,6 +110,9 @@ impl World {
             "tomcat-build",
         ];
         let report = NodeReport {
+            cpus: 4,
+            memory: 16 << 30,
+            disk_total: 100 << 30,
             instance_gateway: Some("172.18.0.1".parse().unwrap()),
             images: names.iter().map(|name| ((*name).to_owned(), format!("sha256:{name:0>64}"))).collect(),
             ..Default::default()

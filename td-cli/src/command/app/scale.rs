@@ -1,6 +1,7 @@
 //! `td app scale`.
 
 use magrathea_core::api::{Counts, DeployInfo, ProcessInfo, Scale};
+use magrathea_core::capacity::cpus;
 use magrathea_core::names::{LabelName, ProcessName};
 use magrathea_core::units::Span;
 
@@ -77,7 +78,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 }
 
 fn row(process: &ProcessInfo) -> [String; 7] {
-    let cpus = process.millicpus.map(|millis| format!("{}", f64::from(millis) / 1000.0));
+    let cpus = process.millicpus.map(|millis| cpus(millis.into()));
     [
         process.process.to_string(),
         format!("{}{}", process.wanted, if process.scaled.is_some() { " (set)" } else { "" }),

@@ -1,7 +1,8 @@
 //! `td cluster info`.
 
 use jiff::Timestamp;
-use magrathea_core::api::{ClusterInfo, NodeInfo};
+use magrathea_core::api::{ClusterCapacity, ClusterInfo, Level, NodeInfo};
+use magrathea_core::capacity::cpus;
 use magrathea_core::names::Layer;
 use magrathea_core::units::count;
 
@@ -40,8 +41,12 @@ fn render(printer: &Printer, cluster: ClusterInfo) {
     let instances = count(cluster.instances, "instance");
     printer.data(format!("{}, domain {domain}, {instances}\n", cluster.name));
     let now = Timestamp::now();
-    let header = ["NODE", "ADDRESS", "STATE", "SEEN", "CPUS", "MEMORY", "DISK FREE", "ENGINE", "LAYERS"];
+    let header = ["NODE", "ADDRESS", "ZONE", "STATE", "SEEN", "CPUS", "MEMORY", "DISK FREE", "ENGINE", "LAYERS"];
     table::print(printer, header, cluster.nodes.iter().map(|node| node_row(node, now)));
+    if let Some(capacity) = &cluster.capacity {
+        printer.data("");
+        table::print(printer, ["FOR INSTANCES", "TOTAL", "PROMISED", "FREE"], capacity_rows(capacity));
+    }
     let services = cluster.nodes.iter().flat_map(|node| node.services.iter().map(move |service| (node, service)));
     let rows: Vec<_> = services
         .map(|(node, service)| {
@@ -55,12 +60,25 @@ fn render(printer: &Printer, cluster: ClusterInfo) {
     }
 }
 
-fn node_row(node: &NodeInfo, now: Timestamp) -> [String; 9] {
+fn capacity_rows(capacity: &ClusterCapacity) -> [[String; 4]; 3] {
+    let row = |name: &str, level: &Level, tell: fn(u64) -> String| {
+        let free = level.total.saturating_sub(level.promised);
+        [name.to_owned(), tell(level.total), tell(level.promised), tell(free)]
+    };
+    [
+        row("memory", &capacity.memory, human::size),
+        row("CPUs", &capacity.millicpus, cpus),
+        row("disk", &capacity.disk, human::size),
+    ]
+}
+
+fn node_row(node: &NodeInfo, now: Timestamp) -> [String; 10] {
     let report = node.report.as_ref();
     let layers: Vec<_> = node.layers.iter().copied().map(Layer::as_str).collect();
     [
         node.name.clone(),
         node.address.clone(),
+        or_dash(node.zone.as_ref()),
         node.state.clone(),
         or_dash(node.last_seen.map(|seen| human::age(seen, now))),
         or_dash(report.map(|report| report.cpus)),

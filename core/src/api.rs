@@ -45,4 +45,7 @@ pub struct ErrorBody {
     /// For `manifest_invalid`: all findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnostics: Option<Diagnostics>,
+    /// For `cluster_ambiguous`: the clusters that can be meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
 }

@@ -46,6 +46,9 @@ pub struct Globals {
     /// The label of the app's magrathea.yml
     #[arg(short, long, global = true, value_name = "LABEL")]
     pub label: Option<String>,
+    /// Only on this one of the label's clusters
+    #[arg(long, global = true, value_name = "CLUSTER")]
+    pub cluster: Option<String>,
     /// Print the API's own object on stdout; an error is the last line on stderr, a JSON object too
     #[arg(long, global = true)]
     pub json: bool,

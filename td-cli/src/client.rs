@@ -122,7 +122,16 @@ impl Client {
 
     /// Sends a JSON body and reads what was made.
     pub async fn post<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
-        let request = self.request(Method::POST, segments, &Query::new())?.json(body).timeout(TIMEOUT);
+        self.post_with(segments, &Query::new(), body).await
+    }
+
+    pub async fn post_with<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &Query,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let request = self.request(Method::POST, segments, query)?.json(body).timeout(TIMEOUT);
         decode(&self.send(request).await?.bytes().await?)
     }
 

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use magrathea_core::api::AppInfo;
+use magrathea_core::api::{AppInfo, InstanceInfo};
 use magrathea_core::manifest;
 use magrathea_core::names::AppName;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::cli::Globals;
 use crate::client::{Client, Query};
-use crate::command::instances;
+use crate::command::instances::{self, Wanted};
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::settings;
@@ -24,7 +24,10 @@ use crate::settings;
 pub struct Place {
     pub app: String,
     pub label: String,
+    pub cluster: String,
     pub instance: Uuid,
+    /// Whether its label lives on other clusters, too.
+    is_one_of_several: bool,
 }
 
 impl Place {
@@ -32,11 +35,37 @@ impl Place {
     pub fn segments<'a>(&'a self, door: &'a str) -> [&'a str; 5] {
         ["apps", &self.app, "instances", &self.label, door]
     }
+
+    /// What the routes are asked with, beside their own parameters.
+    pub fn query(&self) -> Query {
+        let cluster = self.is_one_of_several.then(|| ("cluster".to_owned(), self.cluster.clone()));
+        cluster.into_iter().collect()
+    }
+
+    /// Parameters of a list that is to hold its own entries alone, and no more than so many.
+    pub fn narrow(&self, limit: u32) -> Query {
+        let mut query = self.query();
+        query.push(("label".into(), self.label.clone()));
+        query.push(("limit".into(), limit.to_string()));
+        query
+    }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.app, self.label)
+        let Place { app, label, cluster, .. } = self;
+        if self.is_one_of_several { write!(f, "{app} ({label} on {cluster})") } else { write!(f, "{app} ({label})") }
+    }
+}
+
+fn place(app: &AppInfo, instance: &InstanceInfo) -> Place {
+    let of_label = app.instances.iter().filter(|other| other.label == instance.label);
+    Place {
+        app: app.name.clone(),
+        label: instance.label.clone(),
+        cluster: instance.cluster.clone(),
+        instance: instance.id,
+        is_one_of_several: of_label.count() > 1,
     }
 }
 
@@ -73,23 +102,48 @@ impl Context<'_> {
         Ok(app)
     }
 
-    /// The instance that --app and --label name, or the app's only one.
+    /// What --label and --cluster say.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { label: self.globals.label.as_deref(), cluster: self.globals.cluster.as_deref() }
+    }
+
+    /// Whether --label and --cluster mean this one, too.
+    pub fn means(&self, label: &str, cluster: &str) -> bool {
+        let Wanted { label: wanted, cluster: on } = self.wanted();
+        wanted.is_none_or(|wanted| wanted == label) && on.is_none_or(|on| on == cluster)
+    }
+
+    /// The parameter of a route that stands for all of a label's clusters without it.
+    pub fn on_cluster(&self) -> Query {
+        self.globals.cluster.iter().map(|cluster| ("cluster".to_owned(), cluster.clone())).collect()
+    }
+
+    /// The instance that --app, --label and --cluster name, or the app's only one.
     pub async fn place(&self) -> Result<(Client, Place), Failure> {
-        self.find_place(self.globals.label.as_deref()).await
+        self.place_of(self.globals.label.as_deref()).await
     }
 
-    /// The instance that --app names, under a label.
-    pub async fn place_of(&self, label: &str) -> Result<(Client, Place), Failure> {
-        self.find_place(Some(label)).await
+    /// The instance that --app and --cluster name, under a label.
+    pub async fn place_of(&self, label: Option<&str>) -> Result<(Client, Place), Failure> {
+        let (client, app) = self.load_app().await?;
+        let instance = instances::choose(&app.instances, &app.name, Wanted { label, ..self.wanted() })?;
+        let place = place(&app, instance);
+        Ok((client, place))
     }
 
-    async fn find_place(&self, label: Option<&str>) -> Result<(Client, Place), Failure> {
+    /// The same on each cluster that a label lives on.
+    pub async fn places_of(&self, label: Option<&str>) -> Result<(Client, Vec<Place>), Failure> {
+        let (client, app) = self.load_app().await?;
+        let found = instances::choose_all(&app.instances, &app.name, Wanted { label, ..self.wanted() })?;
+        let places = found.into_iter().map(|instance| place(&app, instance)).collect();
+        Ok((client, places))
+    }
+
+    async fn load_app(&self) -> Result<(Client, AppInfo), Failure> {
         let name = self.app(None)?;
         let client = self.client()?;
-        let app: AppInfo = client.get(&["apps", name.as_str()], &Query::new()).await?;
-        let instance = instances::choose(&app.instances, name.as_str(), label)?;
-        let place = Place { app: app.name.clone(), label: instance.label.clone(), instance: instance.id };
-        Ok((client, place))
+        let app = client.get(&["apps", name.as_str()], &Query::new()).await?;
+        Ok((client, app))
     }
 
     /// Says where the name of an unknown app came from.
@@ -154,7 +208,7 @@ fn app_of_manifest(folder: &Path) -> Result<Option<AppName>, Failure> {
             Some(app) => Ok(Some(app)),
             None => {
                 let failure = Failure::say(Exit::ManifestInvalid, "magrathea.yml does not say which app this is");
-                Err(Failure { diagnostics: Some(diagnostics), ..failure })
+                Err(Failure { diagnostics: Some(Box::new(diagnostics)), ..failure })
             }
         },
     }

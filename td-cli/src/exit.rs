@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use magrathea_core::api::{DeployInfo, DeployStatus, ErrorBody};
+use magrathea_core::api::{DeployInfo, DeployStatus, ErrorBody, LabelRefusal};
 use magrathea_core::diagnostics::Diagnostics;
 
 /// The exit codes, the same for every command.
@@ -75,7 +75,7 @@ impl Exit {
     /// What an error code of the API comes to.
     pub fn of_code(code: &str) -> Self {
         match code {
-            "name_invalid" | "query_invalid" | "confirmation_mismatch" => Exit::Usage,
+            "name_invalid" | "query_invalid" | "cluster_ambiguous" | "confirmation_mismatch" => Exit::Usage,
             "manifest_invalid" | "label_unknown" | "cluster_unknown" | "plan_invalid" => Exit::ManifestInvalid,
             "build_failed" | "buildpack_unknown" => Exit::BuildFailed,
             "unauthenticated" | "login_failed" | "invitation_invalid" | "forbidden" | "too_many_attempts" => {
@@ -99,12 +99,22 @@ pub struct Failure {
     /// Names the request in the gateway's log.
     pub request: Option<String>,
     /// Findings in magrathea.yml.
-    pub diagnostics: Option<Diagnostics>,
+    pub diagnostics: Option<Box<Diagnostics>>,
+    /// The clusters that could be meant.
+    pub clusters: Vec<String>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Failure { exit, error: error.into(), hint: None, code: None, request: None, diagnostics: None }
+        Failure {
+            exit,
+            error: error.into(),
+            hint: None,
+            code: None,
+            request: None,
+            diagnostics: None,
+            clusters: Vec::new(),
+        }
     }
 
     /// A failure told in one sentence.
@@ -127,6 +137,12 @@ impl Failure {
         self
     }
 
+    /// What is told of it where others may succeed.
+    pub fn into_refusal(self) -> LabelRefusal {
+        let code = self.code.unwrap_or_default();
+        LabelRefusal { code, message: format!("{:#}", self.error), hint: self.hint }
+    }
+
     /// The gateway's own error.
     pub fn from_api(status: u16, body: ErrorBody) -> Self {
         let exit = match (Exit::of_code(&body.code), status) {
@@ -138,7 +154,8 @@ impl Failure {
             hint: body.hint,
             code: Some(body.code),
             request: Some(body.request).filter(|id| !id.is_empty()),
-            diagnostics: body.diagnostics,
+            diagnostics: body.diagnostics.map(Box::new),
+            clusters: body.clusters,
             ..Failure::say(exit, body.message)
         }
     }
@@ -171,6 +188,7 @@ mod tests {
                 hint: None,
                 request: "r".into(),
                 diagnostics: None,
+                clusters: Vec::new(),
             };
             assert_eq!(Failure::from_api(status, body).exit, exit, "{status} {code}");
         }

@@ -11,7 +11,7 @@ use crate::names::ReleaseNumber;
 use crate::plan::Change;
 use crate::wire::Serving;
 
-/// Query of `POST /v1/apps/{app}/deploys` and `POST /v1/apps/{app}/plan`; the body is the source, a tar compressed
+/// Query of `POST /v1/apps/{app}/deploys`, `…/deploys/label`, `…/deploys/all` and `POST /v1/apps/{app}/plan`; the body is the source, a tar compressed
 /// with zstd (`application/zstd`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +20,9 @@ pub struct SourceInfo {
     /// The label to deploy; the branch's, or the only one, when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// On this one of the label's clusters alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

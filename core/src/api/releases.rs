@@ -55,19 +55,35 @@ pub struct Rollback {
 pub struct Promote {
     /// The label that gets what this one serves.
     pub to: String,
+    /// The cluster that gets it; may be left out when that label lives on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_cluster: Option<String>,
     /// Seconds to wait for another deploy of that label to end; refused at once when absent.
     #[serde(default)]
     pub wait: Option<u32>,
 }
 
-/// What came of one label, where all were to be deployed.
+/// What came of one label on one cluster, where several were to be deployed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LabelDeploy {
     pub label: String,
+    /// Absent when it is not known which clusters the label lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The deploy that began.
     pub deploy: Option<super::DeployInfo>,
     /// Why none did.
     pub error: Option<LabelRefusal>,
+}
+
+impl LabelDeploy {
+    pub fn of(label: &str, cluster: &str, begun: Result<super::DeployInfo, LabelRefusal>) -> Self {
+        let (deploy, error) = match begun {
+            Ok(deploy) => (Some(deploy), None),
+            Err(error) => (None, Some(error)),
+        };
+        LabelDeploy { label: label.to_owned(), cluster: Some(cluster.to_owned()), deploy, error }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -1,11 +1,12 @@
 //! `magrathea.yml`: parse, validate, and resolve a label into a complete configuration.
 //!
 //! Top-level sections are the app's defaults; `labels` holds named variants that override them key by key and say on
-//! which cluster they live. Maps merge, lists and scalars replace, `null` resets to the platform's default. `x-` keys
+//! which clusters they live. Maps merge, lists and scalars replace, `null` resets to the platform's default. `x-` keys
 //! at the top level are ignored.
 //!
 //! `parse` reads a file: `crate::yaml` → `crate::schema::check` → `merge` → `semantics`.
 
+mod clusters;
 mod cron;
 mod merge;
 mod parse;
@@ -58,7 +59,7 @@ pub struct Pattern {
     pub branches: String,
     /// How long each lives after its last deploy.
     pub expire: Span,
-    pub(crate) cluster: Option<ClusterName>,
+    pub(crate) clusters: Vec<ClusterName>,
     pub(crate) sections: Sections,
     pub(crate) origins: BTreeMap<String, Origin>,
 }
@@ -76,8 +77,9 @@ pub struct Preview {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
     pub label: LabelName,
-    /// The cluster it lives on; the gateway's only cluster when absent.
-    pub cluster: Option<ClusterName>,
+    /// The clusters that it lives on, an instance on each; the gateway's only cluster when empty.
+    #[serde(default, alias = "cluster", deserialize_with = "clusters::one_or_several")]
+    pub clusters: Vec<ClusterName>,
     /// The git branch that is deployed to it.
     pub branch: Option<String>,
     /// What the file says about protection.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::clusters::{check_clusters, named};
 use super::merge::{merge, origins};
 use super::patterns::check_patterns;
 use super::schema::{LabelHead, manifest_json_schema};
@@ -25,7 +26,7 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
     let root = checked.filter(|node| matches!(node.kind, Kind::Map(_))).unwrap_or(empty);
 
     let app = root.get("app").and_then(|entry| entry.node.to_json().as_str()?.parse::<AppName>().ok());
-    let defaults = without(&root, &["app", "labels"]);
+    let defaults = without(&root, &["app", "cluster", "labels"]);
     let mut subjects = Vec::new();
     if let Some(Kind::Map(labels)) = root.get("labels").map(|entry| &entry.node.kind) {
         for entry in labels.iter().filter(|entry| matches!(entry.node.kind, Kind::Map(_))) {
@@ -34,7 +35,8 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
             let tree = merge(&defaults, &without(&entry.node, &["cluster", "branch", "protected", "expire"]));
             if let Some(sections) = typed::<Sections>(&mut checker, &tree) {
                 let path = join("labels", &entry.key);
-                subjects.push(Subject { key, head, sections, tree, mark: entry.key_mark, path });
+                let named = named(&root, Some((&entry.node, &path)));
+                subjects.push(Subject { key, head, named, sections, tree, mark: entry.key_mark, path });
             }
         }
     }
@@ -42,12 +44,13 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
         let tree = defaults.without_nulls();
         if let (Some(label), Some(sections)) = (default_label(), typed::<Sections>(&mut checker, &tree)) {
             let mark = tree.mark;
-            let (key, head) = (Key::Label(label), LabelHead::default());
-            subjects.push(Subject { key, head, sections, tree, mark, path: String::new() });
+            let (key, head, named) = (Key::Label(label), LabelHead::default(), named(&root, None));
+            subjects.push(Subject { key, head, named, sections, tree, mark, path: String::new() });
         }
     }
     for subject in &subjects {
         check_sections(&mut checker, subject);
+        check_clusters(&mut checker, subject);
     }
     check_labels(&mut checker, &subjects);
     check_patterns(&mut checker, &subjects);
@@ -59,18 +62,19 @@ pub fn parse_manifest(file: &str, text: &str) -> Result<(Manifest, Diagnostics),
     let mut manifest = Manifest { app, labels: BTreeMap::new(), patterns: BTreeMap::new() };
     for subject in subjects {
         let origins = origins(file, &subject.tree);
-        let LabelHead { cluster, branch, protected, expire } = subject.head;
+        let LabelHead { branch, protected, expire, .. } = subject.head;
+        let clusters = subject.named.map(|named| named.clusters).unwrap_or_default();
         let sections = subject.sections;
         match subject.key {
             Key::Label(label) => {
                 let resolved =
-                    Resolved { label: label.clone(), cluster, branch, protected, preview: None, sections, origins };
+                    Resolved { label: label.clone(), clusters, branch, protected, preview: None, sections, origins };
                 manifest.labels.insert(label, resolved);
             }
             Key::Pattern(name) => {
                 let branches = branch.unwrap_or_else(|| name.to_string());
                 let expire = expire.unwrap_or(DEFAULT_EXPIRE);
-                let pattern = Pattern { name: name.clone(), branches, expire, cluster, sections, origins };
+                let pattern = Pattern { name: name.clone(), branches, expire, clusters, sections, origins };
                 manifest.patterns.insert(name, pattern);
             }
         }
@@ -104,7 +108,7 @@ impl std::fmt::Display for Key {
 pub fn default_manifest() -> Manifest {
     let resolved = |label: LabelName| Resolved {
         label,
-        cluster: None,
+        clusters: Vec::new(),
         branch: None,
         protected: None,
         preview: None,

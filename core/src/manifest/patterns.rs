@@ -146,7 +146,7 @@ impl Pattern {
         }
         Some(Resolved {
             label,
-            cluster: self.cluster.clone(),
+            clusters: self.clusters.clone(),
             branch: is_known.then(|| branch.clone()),
             protected: Some(false),
             preview: Some(Preview { pattern: self.name.clone(), branch, expire: self.expire }),

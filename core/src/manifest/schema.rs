@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Sections;
-use crate::names::{AppName, ClusterName};
+use super::clusters::Clusters;
+use crate::names::AppName;
 use crate::schema::format::{Branch, LabelKey, keys};
 use crate::schema::json_schema;
 use crate::units::Span;
@@ -16,13 +17,16 @@ use crate::units::Span;
 struct Top {
     /// The app's name; the folder's name when absent.
     app: Option<AppName>,
+    /// The cluster that its labels live on, or a list of several, with an instance on each; the gateway's only cluster when absent.
+    cluster: Option<Clusters>,
 }
 
 /// The keys beside the sections in a label.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct LabelHead {
-    /// The cluster that the label lives on; the gateway's only cluster when absent.
-    pub cluster: Option<ClusterName>,
+    /// The cluster that the label lives on, or a list of several, with an instance on each; what the file says for all labels when absent.
+    #[allow(dead_code, reason = "read where it stands, because the file's own counts, too")]
+    pub cluster: Option<Clusters>,
     /// The git branch that is deployed to it; for a pattern one such as `feature/*`, its own name when absent.
     #[schemars(with = "Option<Branch>")]
     pub branch: Option<String>,
@@ -51,7 +55,7 @@ pub fn manifest_json_schema() -> Value {
             "type": ["object", "null"],
             "propertyNames": keys::<LabelKey>(),
             "additionalProperties": {
-                "description": "A variant of the app, and the cluster that it lives on.",
+                "description": "A variant of the app, and the clusters that it lives on.",
                 "type": "object", "properties": label, "additionalProperties": false,
             },
         }),

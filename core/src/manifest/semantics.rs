@@ -4,6 +4,7 @@ mod processes;
 
 use std::collections::BTreeMap;
 
+use super::clusters::Named;
 use super::parse::Key;
 use super::schema::LabelHead;
 use super::{Sections, Stack, WritableKind};
@@ -16,6 +17,7 @@ use crate::yaml::{Mark, Node};
 pub(super) struct Subject {
     pub key: Key,
     pub head: LabelHead,
+    pub named: Option<Named>,
     pub sections: Sections,
     pub tree: Node,
     /// Where the label's block stands.
@@ -197,17 +199,21 @@ fn check_support(sections: &Sections, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Checks the labels against each other: a host can belong to one instance of a cluster only.
+/// Checks the labels against each other: a host can belong to one instance of a cluster only. The same host on several
+/// clusters is what one label on all of them has.
 pub(super) fn check_labels(checker: &mut Checker<'_>, subjects: &[Subject]) {
     let mut owners: BTreeMap<_, &Subject> = BTreeMap::new();
     for subject in subjects.iter().filter(|subject| matches!(subject.key, Key::Label(_))) {
-        let cluster = subject.head.cluster.as_ref().map(|cluster| cluster.as_str()).unwrap_or_default();
         let routing = &subject.sections.routing;
-        for host in routing.domains.iter().chain(&routing.redirects) {
-            let Some(owner) = owners.get(&(cluster, host)) else {
-                owners.insert((cluster, host), subject);
+        let named = subject.named.iter().flat_map(|named| named.clusters.iter().map(|cluster| cluster.as_str()));
+        let clusters = named.chain(subject.named.is_none().then_some(""));
+        let hosts = routing.domains.iter().chain(&routing.redirects);
+        for place in clusters.flat_map(|cluster| hosts.clone().map(move |host| (cluster, host))) {
+            let Some(owner) = owners.get(&place) else {
+                owners.insert(place, subject);
                 continue;
             };
+            let (_, host) = place;
             if owner.key != subject.key {
                 let (mark, from_label) = subject.tree.place(&["routing", "domains"]);
                 let mark = if from_label { mark } else { subject.mark };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use super::allows;
 use super::check::wanted;
 
 /// Renders a schema as Markdown: a section for each section of the file, a table row for each key below it.
@@ -94,6 +95,9 @@ fn cell(text: &str) -> String {
 
 fn value(schema: &Value) -> String {
     if let Some(items) = schema.get("items") {
+        if allows(schema, "string") {
+            return format!("{0}, or a list: {0}", value(items));
+        }
         return format!("a list: {}", value(items));
     }
     if is_map(schema) {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use magrathea_core::api::{AppInfo, CreateApp, ExtendPreview, InstanceInfo, TimelineEntry};
-use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
 use magrathea_core::people::Verb;
 use serde::Deserialize;
 
 use super::error::{ApiError, Code};
-use super::extract::{Json, Path, Query};
+use super::extract::{Instance, Json, Path, Query};
 use crate::actor::Actor;
 use crate::db::apps::App;
 use crate::db::{apps, timeline};
 use crate::engine;
-use crate::services::access::{Reach, find_app, no_instance, sees};
+use crate::services::access::{Reach, find_app, sees};
 use crate::services::apps::create_app;
 use crate::services::organisations::find_organisation;
 use crate::services::previews;
@@ -126,61 +126,60 @@ pub async fn list_instances(
 
 /// One instance.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}", tag = "apps",
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 200, body = InstanceInfo), (status = 404, description = "`instance_not_found`")))]
 pub async fn show_instance(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
 ) -> Result<axum::Json<InstanceInfo>, ApiError> {
-    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Look, Reach::Label(&label)).await?;
-    let instances = engine::instance_infos(&state, &actor, Some(app.id)).await?;
-    let instance = instances.into_iter().find(|instance| instance.label == label.as_str());
-    Ok(axum::Json(instance.ok_or_else(|| no_instance(&name, &label))?))
+    Ok(axum::Json(engine::instance_info(&state, &actor, &name).await?))
 }
 
-/// Destroys an instance with its data.
+/// Destroys a label's instances with their data: that on the named cluster, else all.
 #[utoipa::path(delete, path = "/v1/apps/{app}/instances/{label}", tag = "apps",
-    params(("app" = String, Path), ("label" = String, Path), Confirm),
+    params(Instance, Confirm),
     responses((status = 204), (status = 409, description = "`confirmation_mismatch` or `locked`")))]
 pub async fn destroy_instance(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(confirm): Query<Confirm>,
 ) -> Result<StatusCode, ApiError> {
-    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Administer, Reach::Label(&label)).await?;
-    confirm.check([label.as_str()])?;
-    engine::destroy_instance(&state, &actor, &app, &label).await?;
+    let reach = Reach::Label(&name.label);
+    let app = find_app(&state.db.conn().await?, &actor, &name.app, Verb::Administer, reach).await?;
+    confirm.check([name.label.as_str()])?;
+    engine::destroy_instance(&state, &actor, &app, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Destroys a preview with its data; whoever may deploy it may.
 #[utoipa::path(delete, path = "/v1/apps/{app}/instances/{label}/preview", tag = "apps",
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 204), (status = 409, description = "`not_preview` or `locked`")))]
 pub async fn destroy_preview(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
 ) -> Result<StatusCode, ApiError> {
-    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Deploy, Reach::Label(&label)).await?;
-    engine::end_preview(&state, &actor, &app, &label, "somebody has done with it").await?;
+    let reach = Reach::Label(&name.label);
+    let app = find_app(&state.db.conn().await?, &actor, &name.app, Verb::Deploy, reach).await?;
+    engine::end_preview(&state, &actor, &app, &name, "somebody has done with it").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Lets a preview live longer, or shorter.
 #[utoipa::path(put, path = "/v1/apps/{app}/instances/{label}/preview", tag = "apps", request_body = ExtendPreview,
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 200, body = InstanceInfo), (status = 409, description = "`not_preview` or `locked`")))]
 pub async fn extend_preview(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Json(body): Json<ExtendPreview>,
 ) -> Result<axum::Json<InstanceInfo>, ApiError> {
-    previews::extend(&state, &actor, (&name, &label), &body.expire).await?;
-    show_instance(Shared(state), actor, Path((name, label))).await
+    let extended = previews::extend(&state, &actor, &name, &body.expire).await?;
+    Ok(axum::Json(engine::instance_info(&state, &actor, &extended).await?))
 }
 
 /// Which lines of the timeline.
@@ -191,6 +190,12 @@ pub struct TimelineQuery {
     /// Of this app alone.
     #[param(value_type = Option<String>)]
     app: Option<AppName>,
+    /// Of this label alone.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelName>,
+    /// On this cluster alone.
+    #[param(value_type = Option<String>)]
+    cluster: Option<ClusterName>,
     /// At most so many, from 1 to 1000.
     #[serde(default = "default_limit")]
     limit: u16,
@@ -211,5 +216,7 @@ pub async fn timeline(
     if !(1..=1000).contains(&query.limit) {
         return Err(ApiError::new(Code::QueryInvalid, "limit must be from 1 to 1000"));
     }
-    Ok(axum::Json(timeline::list(&state.db.conn().await?, &actor.access, query.app.as_ref(), query.limit).await?))
+    let TimelineQuery { app, label, cluster, limit } = query;
+    let of = timeline::Of { app: app.as_ref(), label: label.as_ref(), cluster: cluster.as_ref() };
+    Ok(axum::Json(timeline::list(&state.db.conn().await?, &actor.access, of, limit).await?))
 }

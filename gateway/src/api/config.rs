@@ -11,7 +11,7 @@ use magrathea_core::people::Verb;
 use serde::Deserialize;
 
 use super::error::ApiError;
-use super::extract::{Json, Path, Query};
+use super::extract::{Instance, Json, Path, Query};
 use crate::actor::Actor;
 use crate::db::config_values;
 use crate::services::access::{Reach, find_app, require};
@@ -122,13 +122,13 @@ pub async fn export(
 
 /// Gives a label's database account a new password, with a deploy that drops no request.
 #[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/db/rotate", tag = "config",
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 202, body = Vec<DeployInfo>), (status = 403, description = "`forbidden`"),
         (status = 422, description = "`plan_invalid`: it has no database")))]
 pub async fn rotate(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
 ) -> Result<(StatusCode, axum::Json<Vec<DeployInfo>>), ApiError> {
-    Ok((StatusCode::ACCEPTED, axum::Json(rotate_password(&state, &actor, &name, &label).await?)))
+    Ok((StatusCode::ACCEPTED, axum::Json(rotate_password(&state, &actor, &name).await?)))
 }

@@ -8,7 +8,7 @@ use magrathea_core::names::{AppName, LabelName};
 use serde::Deserialize;
 
 use super::error::ApiError;
-use super::extract::{Json, Path, Query};
+use super::extract::{Instance, Json, Path, Query};
 use super::releases::ReleasesQuery;
 use crate::actor::Actor;
 use crate::services::configurations;
@@ -24,21 +24,21 @@ pub async fn list(
     Path(app): Path<AppName>,
     Query(query): Query<ReleasesQuery>,
 ) -> Result<axum::Json<Vec<Configuration>>, ApiError> {
-    let (label, limit) = query.bounded();
-    Ok(axum::Json(configurations::list(&state, &actor, &app, label.as_ref(), limit).await?))
+    Ok(axum::Json(configurations::list(&state, &actor, &app, query.on(), query.limit()).await?))
 }
 
 /// One of them, with what each layer was told.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/configurations/{id}", tag = "config",
-    params(("app" = String, Path), ("label" = String, Path), ("id" = String, Path)),
+    params(Instance, ("id" = String, Path)),
     responses((status = 200, body = ConfigurationTexts),
         (status = 404, description = "`app_not_found`, `instance_not_found` or `configuration_not_found`")))]
 pub async fn show(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label, id)): Path<(AppName, LabelName, String)>,
+    Instance(name): Instance,
+    Path((_, _, id)): Path<(AppName, LabelName, String)>,
 ) -> Result<axum::Json<ConfigurationTexts>, ApiError> {
-    Ok(axum::Json(configurations::show(&state, &actor, (&app, &label), &id).await?))
+    Ok(axum::Json(configurations::show(&state, &actor, &name, &id).await?))
 }
 
 /// With which other.
@@ -52,28 +52,30 @@ pub struct FromQuery {
 
 /// How one differs from another.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/configurations/{id}/diff", tag = "config",
-    params(("app" = String, Path), ("label" = String, Path), ("id" = String, Path), FromQuery),
+    params(Instance, ("id" = String, Path), FromQuery),
     responses((status = 200, body = Vec<TextDifference>),
         (status = 404, description = "`app_not_found`, `instance_not_found` or `configuration_not_found`")))]
 pub async fn diff(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label, id)): Path<(AppName, LabelName, String)>,
+    Instance(name): Instance,
+    Path((_, _, id)): Path<(AppName, LabelName, String)>,
     Query(FromQuery { from }): Query<FromQuery>,
 ) -> Result<axum::Json<Vec<TextDifference>>, ApiError> {
-    Ok(axum::Json(configurations::diff(&state, &actor, (&app, &label), &id, from.as_deref()).await?))
+    Ok(axum::Json(configurations::diff(&state, &actor, &name, &id, from.as_deref()).await?))
 }
 
 /// Puts one layer back to how it was in a configuration, for the release that serves.
 #[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/configurations/{id}/restore", tag = "config",
-    request_body = RestoreLayer, params(("app" = String, Path), ("label" = String, Path), ("id" = String, Path)),
+    request_body = RestoreLayer, params(Instance, ("id" = String, Path)),
     responses((status = 200, body = RestoredLayer), (status = 404, description = "`configuration_not_found`"),
         (status = 409, description = "`layer_not_restorable` or `locked`")))]
 pub async fn restore(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label, id)): Path<(AppName, LabelName, String)>,
+    Instance(name): Instance,
+    Path((_, _, id)): Path<(AppName, LabelName, String)>,
     Json(body): Json<RestoreLayer>,
 ) -> Result<axum::Json<RestoredLayer>, ApiError> {
-    Ok(axum::Json(configurations::restore(&state, &actor, (&app, &label), &id, body.layer).await?))
+    Ok(axum::Json(configurations::restore(&state, &actor, &name, &id, body.layer).await?))
 }

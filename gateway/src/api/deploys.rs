@@ -19,7 +19,7 @@ use super::extract::{Path, Query};
 use crate::actor::Actor;
 use crate::db::apps;
 use crate::doors::{DoorKind, NewDoor};
-use crate::engine::{self, Which};
+use crate::engine::{self, Labels, Which};
 use crate::services::access::{Reach, find_app};
 use crate::state::State;
 
@@ -56,11 +56,11 @@ fn source(request: Request) -> impl Stream<Item = Result<Bytes, std::io::Error>>
     }))
 }
 
-/// Deploys a source; the deploy goes on whether or not the client stays.
+/// Deploys a source to one instance; the deploy goes on whether or not the client stays.
 #[utoipa::path(post, path = "/v1/apps/{app}/deploys", tag = "deploys", params(("app" = String, Path), SourceInfo),
     request_body(content = Vec<u8>, content_type = "application/zstd", description = "A tar compressed with zstd."),
     responses((status = 202, body = DeployInfo), (status = 409, description = "`locked`"),
-        (status = 422, description = "`manifest_invalid`, `source_invalid`, …")))]
+        (status = 422, description = "`manifest_invalid`, `source_invalid`, `cluster_ambiguous`, …")))]
 pub async fn submit(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
@@ -73,7 +73,25 @@ pub async fn submit(
     Ok((StatusCode::ACCEPTED, axum::Json(deploy)))
 }
 
-/// Deploys a source under each of its labels. One that cannot be deployed is no hindrance to the others.
+/// Deploys a source under one label, on each of its clusters. One that cannot be deployed is no hindrance to the others.
+#[utoipa::path(post, path = "/v1/apps/{app}/deploys/label", tag = "deploys", params(("app" = String, Path), SourceInfo),
+    request_body(content = Vec<u8>, content_type = "application/zstd", description = "A tar compressed with zstd."),
+    responses((status = 202, body = Vec<LabelDeploy>), (status = 409, description = "`locked`, where there is only one"),
+        (status = 422, description = "`manifest_invalid`, `source_invalid`, …")))]
+pub async fn submit_label(
+    Shared(state): Shared<Arc<State>>,
+    actor: Actor,
+    Path(app): Path<AppName>,
+    Query(info): Query<SourceInfo>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<Vec<LabelDeploy>>), ApiError> {
+    check_type(request.headers())?;
+    let deploys = engine::submit_all(&state, &actor, &app, Labels::One, info, source(request)).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(deploys)))
+}
+
+/// Deploys a source under each of its labels, on each of their clusters. One that cannot be deployed is no hindrance to the
+/// others.
 #[utoipa::path(post, path = "/v1/apps/{app}/deploys/all", tag = "deploys", params(("app" = String, Path), SourceInfo),
     request_body(content = Vec<u8>, content_type = "application/zstd", description = "A tar compressed with zstd."),
     responses((status = 202, body = Vec<LabelDeploy>),
@@ -89,7 +107,7 @@ pub async fn submit_all(
     if info.label.is_some() {
         return Err(ApiError::new(Code::QueryInvalid, "a label is chosen where all are deployed"));
     }
-    let deploys = engine::submit_all(&state, &actor, &app, info, source(request)).await?;
+    let deploys = engine::submit_all(&state, &actor, &app, Labels::All, info, source(request)).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(deploys)))
 }
 

@@ -85,6 +85,7 @@ codes! {
     ManifestInvalid "manifest_invalid" UNPROCESSABLE_ENTITY "magrathea.yml has mistakes; all are listed in diagnostics.",
     LabelUnknown "label_unknown" UNPROCESSABLE_ENTITY "magrathea.yml has no such label, or several and none was chosen.",
     ClusterUnknown "cluster_unknown" UNPROCESSABLE_ENTITY "The label's cluster is not in clusters.yml, or several are and none was chosen.",
+    ClusterAmbiguous "cluster_ambiguous" UNPROCESSABLE_ENTITY "The label lives on several clusters and the act is about one; clusters lists them.",
     BuildpackUnknown "buildpack_unknown" UNPROCESSABLE_ENTITY "No buildpack recognises the source, or the one asked for refuses it.",
     PlanInvalid "plan_invalid" UNPROCESSABLE_ENTITY "The instance cannot be laid out as asked.",
     SecretMissing "secret_missing" UNPROCESSABLE_ENTITY "magrathea.yml names a secret that has no value.",
@@ -116,6 +117,8 @@ pub struct ApiError {
     pub message: String,
     pub hint: Option<String>,
     pub diagnostics: Option<Diagnostics>,
+    /// Those that can be meant.
+    pub clusters: Vec<String>,
     /// The cause, for the log alone.
     #[source]
     pub cause: Option<anyhow::Error>,
@@ -123,7 +126,7 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        ApiError { code, message: message.into(), hint: None, diagnostics: None, cause: None }
+        ApiError { code, message: message.into(), hint: None, diagnostics: None, clusters: Vec::new(), cause: None }
     }
 
     /// A defect: the client sees no more than the request's id, the log has the cause.

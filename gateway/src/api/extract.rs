@@ -2,9 +2,15 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
-use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri, uri};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
+use serde::Deserialize;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{ObjectBuilder, Required, Type};
 
 use super::error::{ApiError, Code};
+use crate::services::access::InstanceName;
 
 /// A JSON body.
 #[derive(FromRequest)]
@@ -41,5 +47,73 @@ impl From<PathRejection> for ApiError {
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         ApiError::new(Code::QueryInvalid, rejection.body_text())
+    }
+}
+
+/// The instance that `/apps/{app}/instances/{label}` and the query's `cluster` name.
+pub struct Instance(pub InstanceName);
+
+#[derive(Deserialize)]
+struct InPath {
+    app: AppName,
+    label: LabelName,
+}
+
+#[derive(Deserialize)]
+struct InQuery {
+    cluster: Option<ClusterName>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Instance {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(InPath { app, label }) = Path::from_request_parts(parts, state).await?;
+        let Query(InQuery { cluster }) = Query::from_request_parts(parts, state).await?;
+        // What is left is for the route's own parameters, which refuse what they do not know.
+        parts.uri = without(&parts.uri, "cluster=")?;
+        Ok(Instance(InstanceName { app, label, cluster }))
+    }
+}
+
+fn without(uri: &Uri, parameter: &str) -> Result<Uri, ApiError> {
+    let Some(query) = uri.query() else { return Ok(uri.clone()) };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with(parameter)).collect();
+    let path = uri.path();
+    let path = if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(uri::PathAndQuery::try_from(path).map_err(ApiError::internal)?);
+    Uri::from_parts(parts).map_err(ApiError::internal)
+}
+
+impl utoipa::IntoParams for Instance {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = || Some(ObjectBuilder::new().schema_type(Type::String));
+        let parameter = |name: &str, place: ParameterIn, required: Required| {
+            ParameterBuilder::new().name(name).parameter_in(place).required(required).schema(text())
+        };
+        let cluster = "The cluster of the instance that is meant; needed when the label lives on several.";
+        vec![
+            parameter("app", ParameterIn::Path, Required::True).build(),
+            parameter("label", ParameterIn::Path, Required::True).build(),
+            parameter("cluster", ParameterIn::Query, Required::False).description(Some(cluster)).build(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_taken_out_of_a_query() {
+        for (uri, expect) in [
+            ("/a", "/a"),
+            ("/a?cluster=x", "/a"),
+            ("/a?follow=true&cluster=x&last=1", "/a?follow=true&last=1"),
+            ("/a?clusters=x", "/a?clusters=x"),
+        ] {
+            assert_eq!(without(&uri.parse().unwrap(), "cluster=").unwrap().to_string(), expect);
+        }
     }
 }

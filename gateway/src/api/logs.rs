@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use magrathea_core::logs::{LogFilter, LogLayer};
-use magrathea_core::names::{AppName, LabelName, ReleaseNumber};
+use magrathea_core::names::ReleaseNumber;
 use magrathea_core::people::Verb;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::error::{ApiError, Code};
-use super::extract::{Path, Query};
+use super::extract::{Instance, Query};
 use crate::actor::Actor;
 use crate::doors::{DoorKind, NewDoor};
 use crate::logs::{self, LogRequest, Piece};
@@ -82,20 +82,20 @@ impl LogsQuery {
 /// `{"mark":{"time":…,"cursor":…}}` says that everything up to there was told; `after` goes on from its cursor. Blank
 /// lines keep it alive. A line `{"end":…}` says why it ended before its time.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/logs", tag = "logs",
-    params(("app" = String, Path), ("label" = String, Path), LogsQuery),
+    params(Instance, LogsQuery),
     responses((status = 200, body = String, content_type = "application/x-ndjson"),
         (status = 400, description = "`query_invalid`"),
         (status = 404, description = "`app_not_found` or `instance_not_found`")))]
 pub async fn read(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((name, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find_app(&conn, &actor, &name, Verb::Look, Reach::Label(&label)).await?;
+    let app = find_app(&conn, &actor, &name.app, Verb::Look, Reach::Label(&name.label)).await?;
     let request = query.parse(Timestamp::now())?;
-    let instance = instance_of(&conn, &app, &label).await?;
+    let instance = instance_of(&conn, &app, &name).await?;
     drop(conn);
     if state.doors.count(DoorKind::Logs) >= MOST_READERS {
         return Err(ApiError::new(Code::TooManyAttempts, "too many logs are being read; try again soon"));
@@ -104,7 +104,7 @@ pub async fn read(
         actor: &actor,
         kind: DoorKind::Logs,
         app: Some(&app),
-        label: Some(&label),
+        label: Some(&name.label),
         verb: Verb::Look,
         detail: "",
     };

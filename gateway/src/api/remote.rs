@@ -15,7 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
-use super::extract::{Json, Path, Query};
+use super::extract::{Instance, Json, Path, Query};
 use crate::actor::Actor;
 use crate::remote::{self, FilesProgram, ShellRequest, StreamHandle, TunnelTo, runs, socket, tasks};
 use crate::state::State;
@@ -101,123 +101,124 @@ async fn upgraded(
 
 /// A shell in a running replica, or one command in it. A websocket.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/shell", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    params(Instance, ShellQuery),
     responses((status = 101), (status = 403, description = "`forbidden`"), (status = 409, description = "`not_serving`"),
         (status = 426, description = "`upgrade_required`")))]
 pub async fn shell(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(query): Query<ShellQuery>,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let request = query.request()?;
-    upgraded(Arc::clone(&state), upgrade, remote::shell(&state, &actor, &app, &label, request)).await
+    upgraded(Arc::clone(&state), upgrade, remote::shell(&state, &actor, &name, request)).await
 }
 
 /// A command in a one-off container of what serves. A websocket.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/run", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    params(Instance, ShellQuery),
     responses((status = 101), (status = 403, description = "`forbidden`"), (status = 409, description = "`not_serving`"),
         (status = 426, description = "`upgrade_required`")))]
 pub async fn run(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(query): Query<ShellQuery>,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let request = query.request()?;
-    upgraded(Arc::clone(&state), upgrade, remote::run(&state, &actor, &app, &label, request)).await
+    upgraded(Arc::clone(&state), upgrade, remote::run(&state, &actor, &name, request)).await
 }
 
 /// A client of the instance's own database. A websocket.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/db", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path), ShellQuery),
+    params(Instance, ShellQuery),
     responses((status = 101), (status = 403, description = "`forbidden`"),
         (status = 409, description = "`not_serving` or `service_missing`"),
         (status = 426, description = "`upgrade_required`")))]
 pub async fn db(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(query): Query<ShellQuery>,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let request = query.request()?;
-    upgraded(Arc::clone(&state), upgrade, remote::db(&state, &actor, &app, &label, request)).await
+    upgraded(Arc::clone(&state), upgrade, remote::db(&state, &actor, &name, request)).await
 }
 
 /// A connection to the instance's own database or memcached. A websocket.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/tunnel", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path), TunnelQuery),
+    params(Instance, TunnelQuery),
     responses((status = 101), (status = 403, description = "`forbidden`"),
         (status = 409, description = "`not_serving` or `service_missing`"),
         (status = 426, description = "`upgrade_required`")))]
 pub async fn tunnel(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Query(query): Query<TunnelQuery>,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
-    upgraded(Arc::clone(&state), upgrade, remote::tunnel(&state, &actor, &app, &label, query.to)).await
+    upgraded(Arc::clone(&state), upgrade, remote::tunnel(&state, &actor, &name, query.to)).await
 }
 
 /// The instance's writable paths over the SFTP protocol. A websocket.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/sftp", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 101), (status = 403, description = "`forbidden`"),
         (status = 409, description = "`not_serving` or `service_missing`"),
         (status = 426, description = "`upgrade_required`")))]
 pub async fn sftp(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
-    upgraded(Arc::clone(&state), upgrade, remote::files(&state, &actor, &app, &label, FilesProgram::Sftp)).await
+    upgraded(Arc::clone(&state), upgrade, remote::files(&state, &actor, &name, FilesProgram::Sftp)).await
 }
 
 /// Starts a command in a container of its own that nobody has to watch.
 #[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/runs", tag = "remote", request_body = StartRun,
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 201, body = RunInfo), (status = 403, description = "`forbidden`"),
         (status = 409, description = "`not_serving` or `locked`")))]
 pub async fn start_run(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
     Json(body): Json<StartRun>,
 ) -> Result<(StatusCode, axum::Json<RunInfo>), ApiError> {
-    let run = runs::start(&state, &actor, &app, &label, body).await?;
+    let run = runs::start(&state, &actor, &name, body).await?;
     Ok((StatusCode::CREATED, axum::Json(run)))
 }
 
 /// The named commands of what a label serves.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances/{label}/tasks", tag = "remote",
-    params(("app" = String, Path), ("label" = String, Path)),
+    params(Instance),
     responses((status = 200, body = Vec<TaskInfo>), (status = 409, description = "`not_serving`")))]
 pub async fn list_tasks(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label)): Path<(AppName, LabelName)>,
+    Instance(name): Instance,
 ) -> Result<axum::Json<Vec<TaskInfo>>, ApiError> {
-    Ok(axum::Json(tasks::list(&state, &actor, &app, &label).await?))
+    Ok(axum::Json(tasks::list(&state, &actor, &name).await?))
 }
 
 /// Runs a named command, for whoever has its role; one run of it goes on at a time.
 #[utoipa::path(post, path = "/v1/apps/{app}/instances/{label}/tasks/{task}/runs", tag = "remote",
-    request_body = StartTask, params(("app" = String, Path), ("label" = String, Path), ("task" = String, Path)),
+    request_body = StartTask, params(Instance, ("task" = String, Path)),
     responses((status = 201, body = RunInfo), (status = 403, description = "`forbidden`"),
         (status = 404, description = "`task_not_found`"), (status = 409, description = "`not_serving` or `locked`")))]
 pub async fn start_task(
     Shared(state): Shared<Arc<State>>,
     actor: Actor,
-    Path((app, label, task)): Path<(AppName, LabelName, String)>,
+    Instance(name): Instance,
+    Path((_, _, task)): Path<(AppName, LabelName, String)>,
     Json(body): Json<StartTask>,
 ) -> Result<(StatusCode, axum::Json<RunInfo>), ApiError> {
-    let run = tasks::start(&state, &actor, (&app, &label), &task, body).await?;
+    let run = tasks::start(&state, &actor, &name, &task, body).await?;
     Ok((StatusCode::CREATED, axum::Json(run)))
 }
 

@@ -66,6 +66,7 @@ fn render(error: &ApiError, id: &str) -> Response {
         hint: error.hint.clone(),
         request: id.to_owned(),
         diagnostics: error.diagnostics.clone(),
+        clusters: error.clusters.clone(),
     };
     let mut response = (error.status(), axum::Json(body)).into_response();
     match error.code {

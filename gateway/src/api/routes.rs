@@ -105,6 +105,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/instances/{label}/preview", delete(apps::destroy_preview))
         .route("/v1/apps/{app}/deploys", post(deploys::submit))
         .route("/v1/apps/{app}/instances/{label}/configurations/{id}/restore", post(configurations::restore))
+        .route("/v1/apps/{app}/deploys/label", post(deploys::submit_label))
         .route("/v1/apps/{app}/deploys/all", post(deploys::submit_all))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
         .route("/v1/deploys/{id}/events", get(deploys::events))
@@ -194,7 +195,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         apps::list, apps::create, apps::show, apps::destroy, apps::list_instances, apps::show_instance,
         apps::destroy_instance, apps::extend_preview, apps::destroy_preview, apps::timeline,
-        deploys::submit, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel, deploys::promote,
+        deploys::submit, deploys::submit_label, deploys::submit_all, deploys::plan, deploys::list, deploys::show, deploys::events, deploys::cancel, deploys::promote,
         releases::list, releases::show, releases::diff, releases::rollback, releases::processes, releases::scale,
         releases::promote,
         config::list, config::set, config::unset, config::change, config::history, config::export, config::rotate,

@@ -94,13 +94,18 @@ pub async fn list_app_instances(client: &impl Client, app: AppId) -> Result<Vec<
     rows.iter().map(instance).collect()
 }
 
-/// Notes which instances of an app have labels that its magrathea.yml has not; previews are of other branches' files.
-pub async fn mark_absent(client: &impl Client, app: AppId, labels: &[&str]) -> Result<(), DbError> {
-    let sql = "UPDATE instances i SET absent_since =
-                   CASE WHEN i.label = ANY($2) THEN NULL ELSE coalesce(i.absent_since, now()) END
-               WHERE i.app = $1 AND i.destroyed IS NULL AND (i.label = ANY($2)) = (i.absent_since IS NOT NULL)
-                   AND NOT EXISTS (SELECT FROM previews p WHERE p.instance = i.id)";
-    client.execute(sql, &[&app.0, &labels]).await?;
+/// Notes which instances of an app are where its magrathea.yml puts none, which gives each label with its clusters; without
+/// one it stands for all. Previews are of other branches' files.
+pub async fn mark_absent(client: &impl Client, app: AppId, places: &[(&str, Option<&str>)]) -> Result<(), DbError> {
+    let (labels, clusters): (Vec<&str>, Vec<Option<&str>>) = places.iter().copied().unzip();
+    let sql = "WITH told AS (
+                   SELECT i.id, EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS place (label, cluster)
+                       WHERE place.label = i.label AND (place.cluster IS NULL OR place.cluster = i.cluster)) AS present
+                   FROM instances i WHERE i.app = $1 AND i.destroyed IS NULL
+                       AND NOT EXISTS (SELECT FROM previews p WHERE p.instance = i.id))
+               UPDATE instances i SET absent_since = CASE WHEN told.present THEN NULL ELSE now() END
+               FROM told WHERE told.id = i.id AND told.present = (i.absent_since IS NOT NULL)";
+    client.execute(sql, &[&app.0, &labels, &clusters]).await?;
     Ok(())
 }
 

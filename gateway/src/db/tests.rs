@@ -253,12 +253,14 @@ async fn the_timeline_is_append_only() {
         let entry = NewEntry { actor, action: "test", app, message, ..NewEntry::default() };
         timeline::append(&conn, entry).await.unwrap();
     }
-    let all = timeline::list(&conn, &actor.access, None, 10).await.unwrap();
+    let all = timeline::list(&conn, &actor.access, Default::default(), 10).await.unwrap();
     let nothing = Access::default();
-    assert!(timeline::list(&conn, &nothing, None, 10).await.unwrap().is_empty());
+    assert!(timeline::list(&conn, &nothing, Default::default(), 10).await.unwrap().is_empty());
     let lines: Vec<_> = all.iter().map(|e| (e.actor.as_str(), e.message.as_str())).collect();
     assert_eq!(lines, [("gateway", "two"), ("admin", "one")]);
-    assert_eq!(timeline::list(&conn, &actor.access, Some(&app_name()), 10).await.unwrap().len(), 1);
+    let name = app_name();
+    let of = timeline::Of { app: Some(&name), ..timeline::Of::default() };
+    assert_eq!(timeline::list(&conn, &actor.access, of, 10).await.unwrap().len(), 1);
     for sql in ["UPDATE timeline SET message = ''", "DELETE FROM timeline", "TRUNCATE timeline"] {
         assert!(conn.batch_execute(sql).await.is_err(), "{sql}");
     }

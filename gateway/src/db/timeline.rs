@@ -1,7 +1,7 @@
 //! The timeline: who did what, when, and how it went. Append-only; the database itself refuses a change.
 
 use magrathea_core::api::{DeployInfo, TimelineEntry};
-use magrathea_core::names::{AppName, OrganisationId};
+use magrathea_core::names::{AppName, ClusterName, LabelName, OrganisationId};
 use magrathea_core::people::{Access, Grant, Scope, Verb};
 use uuid::Uuid;
 
@@ -107,11 +107,19 @@ impl Visible {
     }
 }
 
-/// The last lines that somebody may see, newest first; of one app when given.
+/// Which lines are asked for.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Of<'a> {
+    pub app: Option<&'a AppName>,
+    pub label: Option<&'a LabelName>,
+    pub cluster: Option<&'a ClusterName>,
+}
+
+/// The last lines that somebody may see, newest first.
 pub async fn list(
     client: &impl Client,
     access: &Access,
-    app: Option<&AppName>,
+    of: Of<'_>,
     limit: u16,
 ) -> Result<Vec<TimelineEntry>, DbError> {
     let own = Visible::of(&access.grants);
@@ -119,14 +127,15 @@ pub async fn list(
     let rows = client
         .query(
             "SELECT id, at, actor, action, app, label, cluster, message, address FROM timeline
-             WHERE ($1::text IS NULL OR app = $1)
+             WHERE ($1::text IS NULL OR app = $1) AND ($13::text IS NULL OR label = $13)
+                 AND ($14::text IS NULL OR cluster = $14)
                  AND ($3 OR organisation = ANY($4) OR app_id = ANY($5) OR app_id || '/' || label = ANY($6)
                      OR EXISTS (SELECT FROM unnest($11::text[]) AS p WHERE starts_with(app_id || '/' || label, p)))
                  AND ($7 OR organisation = ANY($8) OR app_id = ANY($9) OR app_id || '/' || label = ANY($10)
                      OR EXISTS (SELECT FROM unnest($12::text[]) AS p WHERE starts_with(app_id || '/' || label, p)))
              ORDER BY id DESC LIMIT $2",
             &[
-                &app.map(AppName::as_str),
+                &of.app.map(AppName::as_str),
                 &i64::from(limit),
                 &own.everything,
                 &own.organisations,
@@ -138,6 +147,8 @@ pub async fn list(
                 &limits.labels,
                 &own.patterns,
                 &limits.patterns,
+                &of.label.map(LabelName::as_str),
+                &of.cluster.map(ClusterName::as_str),
             ],
         )
         .await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_core::api::{DeployInfo, SourceInfo};
-use magrathea_core::names::{AppId, LabelName, ReleaseNumber};
+use magrathea_core::names::{AppId, ClusterName, LabelName, ReleaseNumber};
 use magrathea_core::wire::Serving;
 
 use super::choose::receive;
@@ -33,15 +33,16 @@ pub struct Made {
     pub release: ReleaseNumber,
 }
 
-/// The deploy of a commit that is under way for a label.
+/// The deploy of a commit that is under way for a label on a cluster.
 pub async fn find_deploying(
     state: &State,
     app: AppId,
-    label: &LabelName,
+    (label, cluster): (&LabelName, &ClusterName),
     commit: &str,
 ) -> Result<Option<Deploy>, ApiError> {
     let conn = state.db.conn().await?;
-    for instance in instances::list_app_instances(&conn, app).await?.iter().filter(|i| i.label == *label) {
+    let of_app = instances::list_app_instances(&conn, app).await?;
+    for instance in of_app.iter().filter(|i| i.label == *label && i.cluster == *cluster) {
         let Some(deploy) = deploys::find_running(&conn, instance.id).await? else { continue };
         let Some(number) = deploy.info.release else { continue };
         let made = releases::load_release(&conn, instance.id, number).await?;
@@ -52,10 +53,16 @@ pub async fn find_deploying(
     Ok(None)
 }
 
-/// The release that a label serves, when it is said to be of this commit and was made with the values that are set now.
-pub async fn find_made(state: &State, app: AppId, label: &LabelName, commit: &str) -> Result<Option<Made>, ApiError> {
+/// The release that a label serves on a cluster, when it is said to be of this commit and was made with the values that are set now.
+pub async fn find_made(
+    state: &State,
+    app: AppId,
+    (label, cluster): (&LabelName, &ClusterName),
+    commit: &str,
+) -> Result<Option<Made>, ApiError> {
     let conn = state.db.conn().await?;
-    for instance in instances::list_app_instances(&conn, app).await?.into_iter().filter(|i| i.label == *label) {
+    let of_app = instances::list_app_instances(&conn, app).await?;
+    for instance in of_app.into_iter().filter(|i| i.label == *label && i.cluster == *cluster) {
         let Some(serving) = releases::load_serving(&conn, instance.id).await? else { continue };
         let made = releases::load_release(&conn, instance.id, serving.release).await?;
         if made.is_none_or(|made| made.commit.as_deref() != Some(commit)) {
@@ -82,7 +89,7 @@ impl Made {
     ) -> Result<bool, ApiError> {
         let Made { instance, release } = self;
         let received = receive(state, &instance.app_name, Packing::Plain, body).await?;
-        let (resolved, cluster) = received.choose(state, info)?;
+        let (resolved, cluster) = received.choose(state, &instance.app_name, info)?;
         // A preview may be another branch's, and lives longer for being deployed again.
         if resolved.preview.is_some() {
             ensure_instance(state, actor, app, &resolved, &cluster).await?;

@@ -1,4 +1,4 @@
-//! What a source is deployed as: its manifest, the label, the cluster.
+//! What a source is deployed as: its manifest, the label, the clusters.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures_util::Stream;
 use magrathea_core::api::SourceInfo;
 use magrathea_core::manifest::{self, LabelError, Manifest, Resolved};
-use magrathea_core::names::{AppName, ClusterName};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
 
 use super::intake::{self, IntakeError, Packing, Source};
 use crate::api::error::{ApiError, Code};
+use crate::services::access::several_clusters;
 use crate::state::State;
 
 /// A source that was taken in, with what its magrathea.yml says.
@@ -35,11 +36,20 @@ pub async fn receive<E: std::fmt::Display>(
 }
 
 impl Received {
-    /// The configuration of the label that is meant, and where it lives.
-    pub fn choose(&self, state: &State, info: &SourceInfo) -> Result<(Resolved, ClusterName), ApiError> {
-        let resolved = choose_label(&self.manifest, info)?;
-        let cluster = choose_cluster(state, &resolved)?;
+    /// The configuration of the label that is meant, and the one cluster.
+    pub fn choose(&self, state: &State, app: &AppName, info: &SourceInfo) -> Result<(Resolved, ClusterName), ApiError> {
+        let (resolved, clusters) = self.choose_all(state, info)?;
+        let cluster = only_cluster(app, &resolved.label, clusters)?;
+        check_cluster(state, &cluster)?;
         Ok((resolved, cluster))
+    }
+
+    /// The configuration of the label that is meant, and the clusters; one of them may be unknown.
+    pub fn choose_all(&self, state: &State, info: &SourceInfo) -> Result<(Resolved, Vec<ClusterName>), ApiError> {
+        let resolved = choose_label(&self.manifest, info)?;
+        let wanted = info.cluster.as_ref().map(|name| name.parse()).transpose()?;
+        let clusters = choose_clusters(state, &resolved, wanted.as_ref())?;
+        Ok((resolved, clusters))
     }
 }
 
@@ -60,23 +70,54 @@ fn choose_label(manifest: &Manifest, info: &SourceInfo) -> Result<Resolved, ApiE
     })
 }
 
-/// The label's cluster, or the only one.
-pub fn choose_cluster(state: &State, resolved: &Resolved) -> Result<ClusterName, ApiError> {
-    let clusters = state.clusters();
-    let all = || clusters.clusters.keys().map(ClusterName::as_str).collect::<Vec<_>>().join(", ");
-    match &resolved.cluster {
-        Some(name) if clusters.clusters.contains_key(name) => Ok(name.clone()),
-        Some(name) => Err(ApiError::new(Code::ClusterUnknown, format!("clusters.yml has no cluster {name}"))
-            .with_hint(format!("it has {}", all()))),
-        None => match (clusters.clusters.keys().next(), clusters.clusters.len()) {
-            (Some(only), 1) => Ok(only.clone()),
-            _ => Err(ApiError::new(
-                Code::ClusterUnknown,
-                format!("the label {} names no cluster, and there is not just one", resolved.label),
-            )
-            .with_hint(format!("add `cluster:` to the label; clusters.yml has {}", all()))),
-        },
+/// The clusters that a label lives on, or the one of them that is wanted; of a label that names none the only one.
+pub fn choose_clusters(
+    state: &State,
+    resolved: &Resolved,
+    wanted: Option<&ClusterName>,
+) -> Result<Vec<ClusterName>, ApiError> {
+    let unknown = |message: String, hint: String| ApiError::new(Code::ClusterUnknown, message).with_hint(hint);
+    let label = &resolved.label;
+    let mut lives_on = resolved.clusters.clone();
+    if lives_on.is_empty() {
+        let clusters = state.clusters();
+        let mut all = clusters.clusters.keys();
+        let (Some(only), None) = (all.next(), all.next()) else {
+            let message = format!("the label {label} names no cluster, and there is not just one");
+            return Err(unknown(message, format!("add `cluster:` to the label; clusters.yml has {}", known(state))));
+        };
+        lives_on.push(only.clone());
     }
+    match wanted {
+        None => Ok(lives_on),
+        Some(wanted) if lives_on.contains(wanted) => Ok(vec![wanted.clone()]),
+        Some(wanted) => {
+            let lives_on = lives_on.iter().map(ClusterName::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("magrathea.yml does not put the label {label} on {wanted}");
+            Err(unknown(message, format!("it lives on {lives_on}")))
+        }
+    }
+}
+
+/// The one cluster, where only one can be meant.
+pub fn only_cluster(app: &AppName, label: &LabelName, clusters: Vec<ClusterName>) -> Result<ClusterName, ApiError> {
+    match clusters.as_slice() {
+        [only] => Ok(only.clone()),
+        several => Err(several_clusters(app, label, several.iter())),
+    }
+}
+
+/// Refuses a cluster that clusters.yml does not have.
+pub fn check_cluster(state: &State, cluster: &ClusterName) -> Result<(), ApiError> {
+    if state.clusters().clusters.contains_key(cluster) {
+        return Ok(());
+    }
+    let error = ApiError::new(Code::ClusterUnknown, format!("clusters.yml has no cluster {cluster}"));
+    Err(error.with_hint(format!("it has {}", known(state))))
+}
+
+fn known(state: &State) -> String {
+    state.clusters().clusters.keys().map(ClusterName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn refused(error: IntakeError) -> ApiError {

@@ -18,7 +18,7 @@ use crate::api::error::ApiError;
 use crate::db::apps::App;
 use crate::db::instances::Instance;
 use crate::db::{Client, DbError, apps, deploys, instances, plans, releases, timeline};
-use crate::services::access::instances_of;
+use crate::services::access::{InstanceName, instances_of};
 use crate::state::State;
 
 /// An app's labels that are protected: who destroys it repeats their names.
@@ -41,9 +41,14 @@ pub fn is_protected(label: &LabelName, serving: Option<&Resolved>) -> bool {
     serving.map_or_else(|| is_protected_by_default(label), Resolved::is_protected)
 }
 
-/// Takes an app's label away, on every cluster it lives on, with its data.
-pub async fn destroy_instance(state: &Arc<State>, actor: &Actor, app: &App, label: &LabelName) -> Result<(), ApiError> {
-    let of_label = instances_of(&state.db.conn().await?, app, label).await?;
+/// Takes an app's label away with its data: on the cluster that is named, else on every one that it lives on.
+pub async fn destroy_instance(
+    state: &Arc<State>,
+    actor: &Actor,
+    app: &App,
+    name: &InstanceName,
+) -> Result<(), ApiError> {
+    let of_label = instances_of(&state.db.conn().await?, app, name).await?;
     for instance in of_label {
         destroy(state, Some(actor), instance, "").await?;
     }

@@ -41,6 +41,7 @@ use std::time::Duration;
 pub use again::{find_deploying, find_made};
 pub use apply::nodes_of;
 pub use capacity::capacity;
+pub use choose::{check_cluster, choose_clusters};
 pub use destroy::{destroy_app, destroy_instance, protected_labels};
 pub use differ::{diff_releases, diff_texts};
 pub use events::follow;
@@ -55,10 +56,10 @@ pub use restore::restore_layer;
 pub use runtime::Engine;
 pub use scaled::processes;
 pub use secrets::rotate_password;
-pub use submit::{into_api, locked, submit, submit_all, submit_tar};
+pub use submit::{Labels, into_api, locked, submit, submit_all, submit_tar};
 #[cfg(test)]
 pub use sweep::sweep_later;
-pub use views::{Which, cancel, deploy_info, instance_infos, list_deploys, promote_trial};
+pub use views::{Which, cancel, deploy_info, instance_info, instance_infos, list_deploys, promote_trial};
 
 use crate::state::State;
 

@@ -39,7 +39,7 @@ pub async fn preview<E: std::fmt::Display>(
         require(actor, app, Verb::Look, Reach::Some)?;
     }
     let received = receive(state, name, Packing::Zstd, body).await?;
-    let (resolved, cluster) = received.choose(state, &info)?;
+    let (resolved, cluster) = received.choose(state, name, &info)?;
     if let Some(app) = &known {
         require(actor, app, Verb::Look, Reach::Label(&resolved.label))?;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use magrathea_core::manifest::{Preview, Resolved};
-use magrathea_core::names::{ClusterName, InstanceId, LabelName};
+use magrathea_core::names::{ClusterName, InstanceId};
 
 use super::destroy::destroy;
 use crate::actor::Actor;
@@ -14,7 +14,7 @@ use crate::db::apps::App;
 use crate::db::instances::{self, Instance};
 use crate::db::previews::Period;
 use crate::db::{Client, DbError, previews, timeline};
-use crate::services::access::instances_of;
+use crate::services::access::{InstanceName, instances_of};
 use crate::state::State;
 
 /// How often it is looked for previews whose time is over.
@@ -109,10 +109,11 @@ pub async fn end_preview(
     state: &Arc<State>,
     actor: &Actor,
     app: &App,
-    label: &LabelName,
+    name: &InstanceName,
     why: &str,
 ) -> Result<(), ApiError> {
-    let of_label = instances_of(&state.db.conn().await?, app, label).await?;
+    let label = &name.label;
+    let of_label = instances_of(&state.db.conn().await?, app, name).await?;
     for instance in of_label {
         if previews::load_preview(&state.db.conn().await?, instance.id).await?.is_none() {
             let message = format!("{} ({label}) on {} is no preview", app.name, instance.cluster);

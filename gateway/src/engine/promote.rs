@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use magrathea_core::api::DeployInfo;
 use magrathea_core::manifest::{self, Resolved, Stack};
-use magrathea_core::names::LabelName;
+use magrathea_core::names::{ClusterName, LabelName};
 
-use super::choose::{choose_cluster, read_manifest};
+use super::choose::{check_cluster, choose_clusters, only_cluster, read_manifest};
 use super::intake;
 use super::pipeline::{Origin, Reused};
 use super::previews::ensure_instance;
@@ -25,7 +25,7 @@ pub async fn promote(
     state: &Arc<State>,
     actor: &Actor,
     from: Instance,
-    to: &LabelName,
+    (to, to_cluster): (&LabelName, Option<&ClusterName>),
     wait: u32,
 ) -> Result<DeployInfo, ApiError> {
     let serving = releases::load_serving(&state.db.conn().await?, from.id).await?;
@@ -34,7 +34,8 @@ pub async fn promote(
     let made_with = &earlier.configured.resolved;
     let resolved = settle_like(resolve(state, &earlier.source, to).await?, made_with)?;
     let differs = resolved.sections.build != made_with.sections.build;
-    let cluster = choose_cluster(state, &resolved)?;
+    let cluster = only_cluster(&from.app_name, to, choose_clusters(state, &resolved, to_cluster)?)?;
+    check_cluster(state, &cluster)?;
     let app = apps::load_app(&state.db.conn().await?, &from.app_name).await?;
     let app = app.ok_or_else(|| no_app(&from.app_name))?;
     let instance = ensure_instance(state, actor, &app, &resolved, &cluster).await?;
@@ -47,7 +48,7 @@ pub async fn promote(
     earlier.configured.resolved = resolved;
     let why = Why {
         message: earlier.release.message.clone(),
-        told: format!("{number} of {} is promoted to {to}", from.label),
+        told: format!("{number} of {} on {} is promoted to {to}", from.label, from.cluster),
         warning: differs.then(|| format!("`build` of {to} differs: the image stays as {} built it", from.label)),
     };
     earlier.begin(state, actor, instance, origin, why, wait).await

@@ -113,7 +113,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
     let scale = scales::load_counts(&conn, deploy.id()).await?;
     let no_resolved = || Resolved {
         label: instance.label.clone(),
-        cluster: None,
+        clusters: Vec::new(),
         branch: None,
         protected: None,
         preview: None,

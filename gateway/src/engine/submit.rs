@@ -12,7 +12,7 @@ use magrathea_core::people::Verb;
 use uuid::Uuid;
 
 use super::again::find_same;
-use super::choose::{Received, receive};
+use super::choose::{Received, check_cluster, receive};
 use super::events::Recorder;
 use super::failure::Failure;
 use super::intake::Packing;
@@ -70,42 +70,81 @@ async fn submit_packed<E: std::fmt::Display>(
     let began = Instant::now();
     let known = admit(state, actor, name, &info).await?;
     let received = receive(state, name, packing, body).await?;
-    let (resolved, cluster) = received.choose(state, &info)?;
+    let (resolved, cluster) = received.choose(state, name, &info)?;
     let (app, made) = make_app(state, actor, name, known).await?;
     let intake = Intake { received: &received, took: began.elapsed(), made: made.then_some(name), is_first: true };
     begin(state, actor, &app, info, &intake, (resolved, cluster)).await
 }
 
-/// Takes a source in and begins a deploy of each of its labels. That one cannot begin is no hindrance to the others.
+/// Which labels of a source are deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    All,
+    /// The one that is meant.
+    One,
+}
+
+/// Takes a source in and begins a deploy of these labels on each of their clusters. That one cannot begin is no hindrance to
+/// the others; where there is only one, its error is the answer.
 pub async fn submit_all<E: std::fmt::Display>(
     state: &Arc<State>,
     actor: &Actor,
     name: &AppName,
+    labels: Labels,
     info: SourceInfo,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Vec<LabelDeploy>, ApiError> {
     let began = Instant::now();
     let known = admit(state, actor, name, &info).await?;
     let received = receive(state, name, Packing::Zstd, body).await?;
+    let targets = match labels {
+        Labels::All => all_targets(state, &received, &info),
+        Labels::One => {
+            let (resolved, clusters) = received.choose_all(state, &info)?;
+            if let [cluster] = clusters.as_slice() {
+                check_cluster(state, cluster)?;
+            }
+            clusters.into_iter().map(|cluster| (resolved.label.clone(), Ok((resolved.clone(), cluster)))).collect()
+        }
+    };
+    let is_only = labels == Labels::One && targets.len() == 1;
     let (app, mut made) = make_app(state, actor, name, known).await?;
     let (mut all, mut is_first) = (Vec::new(), true);
-    for label in received.manifest.labels.keys() {
-        let info = SourceInfo { label: Some(label.to_string()), ..info.clone() };
+    for (label, chosen) in targets {
+        let cluster = chosen.as_ref().ok().map(|(_, cluster)| cluster.to_string());
+        let info = SourceInfo { label: Some(label.to_string()), cluster: cluster.clone(), ..info.clone() };
         let took = began.elapsed();
         let intake = Intake { received: &received, took, made: made.then_some(name), is_first };
-        let begun = async {
-            let chosen = received.choose(state, &info)?;
-            begin(state, actor, &app, info, &intake, chosen).await
-        };
+        let begun = async { begin(state, actor, &app, info, &intake, chosen?).await };
         let (deploy, error) = match begun.await {
             Ok(deploy) => (Some(deploy), None),
+            Err(error) if is_only => return Err(error),
             Err(error) => (None, Some(refusal(error))),
         };
         made &= deploy.is_none();
         is_first &= deploy.is_none();
-        all.push(LabelDeploy { label: label.to_string(), deploy, error });
+        all.push(LabelDeploy { label: label.to_string(), cluster, deploy, error });
     }
     Ok(all)
+}
+
+type Target = (LabelName, Result<(Resolved, ClusterName), ApiError>);
+
+/// Every label on each of its clusters. With a cluster, those labels alone that live on it.
+fn all_targets(state: &State, received: &Received, info: &SourceInfo) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for label in received.manifest.labels.keys() {
+        let of_label = SourceInfo { label: Some(label.to_string()), cluster: None, ..info.clone() };
+        match received.choose_all(state, &of_label) {
+            Err(error) => targets.push((label.clone(), Err(error))),
+            Ok((resolved, clusters)) => {
+                let wanted = |cluster: &ClusterName| info.cluster.as_ref().is_none_or(|name| name == cluster.as_str());
+                let clusters = clusters.into_iter().filter(wanted);
+                targets.extend(clusters.map(|cluster| (label.clone(), Ok((resolved.clone(), cluster)))));
+            }
+        }
+    }
+    targets
 }
 
 fn refusal(error: ApiError) -> LabelRefusal {
@@ -169,6 +208,7 @@ async fn begin(
     (resolved, cluster): (Resolved, ClusterName),
 ) -> Result<DeployInfo, ApiError> {
     require(actor, app, Verb::Deploy, Reach::Label(&resolved.label))?;
+    check_cluster(state, &cluster)?;
     if tokio::time::timeout(OPENING, state.engine.wait_open()).await.is_err() {
         return Err(ApiError::new(Code::StoreUnavailable, "the gateway is still starting; try again soon"));
     }
@@ -207,17 +247,27 @@ async fn begin(
     Ok(deploy.info)
 }
 
-/// Notes which of the app's labels have left its magrathea.yml, and says so of those that the actor may see. What they
+/// Notes which of the app's labels have left its magrathea.yml, or a cluster, and says so of those that the actor may see. What they
 /// serve goes on: whether it is to end is for people to say.
 async fn absent_labels(state: &State, actor: &Actor, app: &App, manifest: &Manifest) -> Result<Vec<String>, ApiError> {
-    let labels: Vec<&str> = manifest.labels.keys().map(LabelName::as_str).collect();
+    let mut places = Vec::new();
+    for (label, resolved) in &manifest.labels {
+        if resolved.clusters.is_empty() {
+            // It names no cluster, and stays wherever it is.
+            places.push((label.as_str(), None));
+        }
+        places.extend(resolved.clusters.iter().map(|cluster| (label.as_str(), Some(cluster.as_str()))));
+    }
     let conn = state.db.conn().await?;
-    instances::mark_absent(&conn, app.id, &labels).await?;
+    instances::mark_absent(&conn, app.id, &places).await?;
     let mut absent = instances::list_app_instances(&conn, app.id).await?;
     absent.retain(|instance| instance.absent_since.is_some() && actor.may(Verb::Look, instance.place()));
     let tell = |instance: &Instance| {
         let Instance { label, cluster, .. } = instance;
-        format!("{label} on {cluster} has left magrathea.yml; it serves on until: td app destroy --label {label}")
+        format!(
+            "{label} on {cluster} has left magrathea.yml; it serves on until: \
+             td app destroy --label {label} --cluster {cluster}"
+        )
     };
     Ok(absent.iter().map(tell).collect())
 }

@@ -4,4 +4,5 @@ mod capacity;
 mod deploys;
 mod drift;
 mod previews;
+mod several;
 pub(crate) mod world;

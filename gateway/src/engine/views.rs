@@ -18,7 +18,7 @@ use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
 use crate::db::{Client, apps, deploys, instances, previews, releases, timeline};
-use crate::services::access::{Reach, require};
+use crate::services::access::{InstanceName, Reach, find_instance, require};
 use crate::state::State;
 
 /// How long a router may take to say what it serves.
@@ -118,6 +118,12 @@ pub async fn instance_infos(
 ) -> Result<Vec<InstanceInfo>, ApiError> {
     let listed = visible_instances(&state.db.conn().await?, actor, app).await?;
     stream::iter(listed).map(|instance| info(state, instance)).buffered(AT_ONCE).try_collect().await
+}
+
+/// One instance, when somebody may see it.
+pub async fn instance_info(state: &Arc<State>, actor: &Actor, name: &InstanceName) -> Result<InstanceInfo, ApiError> {
+    let instance = find_instance(&state.db.conn().await?, actor, name, Verb::Look).await?;
+    info(state, instance).await
 }
 
 async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, ApiError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use git2::Oid;
 use magrathea_core::api::{DeployEventKind, DeployInfo, DeployStatus, SourceInfo};
-use magrathea_core::names::{DeployId, LabelName};
+use magrathea_core::names::{ClusterName, DeployId, LabelName};
 use magrathea_core::people::Verb;
 
 use super::archive::export;
@@ -17,12 +17,12 @@ use super::inspect::{self, Commit};
 use super::limits;
 use super::lines::Lines;
 use super::push::Push;
-use super::update::{Meaning, Refusal, Update, short, weigh};
+use super::update::{Facts, Meaning, Refusal, Update, resolve, short, weigh};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::db::previews;
 use crate::engine;
-use crate::services::access::{Reach, require};
+use crate::services::access::{InstanceName, Reach, require};
 use crate::state::State;
 
 /// How often a silent deploy is looked at.
@@ -57,22 +57,22 @@ pub async fn decide(
             say.line(format!(" !     {warning}")).await;
         }
         let source = Pushed { state, push, quarantine: quarantine.as_deref(), branch: &branch, commit, described };
-        let mut done: Vec<&LabelName> = Vec::new();
-        for label in &labels {
-            deploy_label(&source, label, say).await.map_err(|mut refusal| {
+        let mut done: Vec<String> = Vec::new();
+        for at in find_targets(state, &facts, &branch, &labels).map_err(refusal)? {
+            deploy_at(&source, &at, say).await.map_err(|mut refusal| {
                 if !done.is_empty() {
-                    let done = done.iter().map(|label| label.as_str()).collect::<Vec<_>>().join(", ");
-                    refusal.details.push(format!("already deployed by this push: {done}"));
+                    refusal.details.push(format!("already deployed by this push: {}", done.join(", ")));
                 }
                 refusal
             })?;
-            done.push(label);
+            done.push(at.told);
         }
     }
     // Last: what is deployed may fail, and would leave the branches where they are.
     for label in &end {
         say.line(format!("-----> destroying the preview {label} with its data")).await;
-        let ended = engine::end_preview(state, &push.actor, &push.app, label, "its branch was deleted").await;
+        let name = InstanceName { app: push.app.name.clone(), label: label.clone(), cluster: None };
+        let ended = engine::end_preview(state, &push.actor, &push.app, &name, "its branch was deleted").await;
         ended.map_err(refusal)?;
         push.note(format!("{label}: destroyed"));
     }
@@ -81,6 +81,30 @@ pub async fn decide(
         blocking(move || inspect::set_head(&path, &head)).await?;
     }
     Ok(())
+}
+
+/// Where a push deploys to.
+struct At {
+    label: LabelName,
+    cluster: ClusterName,
+    /// As in `production`, or `production on milan` for a label on several clusters.
+    told: String,
+}
+
+/// Each label on each of its clusters. A cluster that does not exist refuses the push before anything is deployed.
+fn find_targets(state: &State, facts: &Facts, branch: &str, labels: &[LabelName]) -> Result<Vec<At>, ApiError> {
+    let mut targets = Vec::new();
+    for label in labels {
+        let Some(resolved) = resolve(facts, branch, label) else { continue };
+        let clusters = engine::choose_clusters(state, &resolved, None)?;
+        let are_several = clusters.len() > 1;
+        for cluster in clusters {
+            engine::check_cluster(state, &cluster)?;
+            let told = if are_several { format!("{label} on {cluster}") } else { label.to_string() };
+            targets.push(At { label: label.clone(), cluster, told });
+        }
+    }
+    Ok(targets)
 }
 
 async fn load_previews(state: &State, push: &Push) -> Result<Vec<(String, LabelName)>, ApiError> {
@@ -152,11 +176,13 @@ struct Pushed<'a> {
     described: Commit,
 }
 
-async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Result<(), Refusal> {
+async fn deploy_at(source: &Pushed<'_>, at: &At, say: &Say) -> Result<(), Refusal> {
+    let At { label, cluster, told } = at;
     let Pushed { state, push, described, .. } = source;
-    say.line(format!("-----> {} {} to {label}", source.branch, short(source.commit))).await;
+    say.line(format!("-----> {} {} to {told}", source.branch, short(source.commit))).await;
     let info = SourceInfo {
         label: Some(label.to_string()),
+        cluster: Some(cluster.to_string()),
         branch: Some(source.branch.to_owned()),
         commit: Some(source.commit.to_string()),
         message: Some(described.message.clone()),
@@ -165,15 +191,15 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
         ..SourceInfo::default()
     };
     let export = || export(state.git.base(), &push.repository.path, source.quarantine, source.commit);
-    await_same(source, label, say).await?;
+    await_same(source, at, say).await?;
     if let Some(made) =
-        engine::find_made(state, push.app.id, label, &source.commit.to_string()).await.map_err(refusal)?
+        engine::find_made(state, push.app.id, (label, cluster), &source.commit.to_string()).await.map_err(refusal)?
     {
         let release = made.release;
         let whose = (&push.actor, &push.app);
         if made.serves(state, whose, &info, export().map_err(|e| defect(&e))?).await.map_err(refusal)? {
-            say.line(format!("=====> {release} of {}, label {label}, serves this commit already", push.app.name)).await;
-            push.note(format!("{label}: {release} serves already"));
+            say.line(format!("=====> {release} of {}, label {told}, serves this commit already", push.app.name)).await;
+            push.note(format!("{told}: {release} serves already"));
             return Ok(());
         }
     }
@@ -192,7 +218,7 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
     guard.deploy = None;
     match (deploy.status, deploy.failure) {
         (DeployStatus::Succeeded, _) => {
-            push.note(format!("{label}: {}", deploy.release.map(|r| r.to_string()).unwrap_or_default()));
+            push.note(format!("{told}: {}", deploy.release.map(|r| r.to_string()).unwrap_or_default()));
             Ok(())
         }
         (_, Some(failure)) => {
@@ -205,10 +231,10 @@ async fn deploy_label(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Resu
 }
 
 /// Waits for a deploy of the same commit, as a gateway leaves one that is killed: the next one ends it.
-async fn await_same(source: &Pushed<'_>, label: &LabelName, say: &Say) -> Result<(), Refusal> {
+async fn await_same(source: &Pushed<'_>, at: &At, say: &Say) -> Result<(), Refusal> {
     let Pushed { state, push, .. } = source;
     let commit = source.commit.to_string();
-    let find = || engine::find_deploying(state, push.app.id, label, &commit);
+    let find = || engine::find_deploying(state, push.app.id, (&at.label, &at.cluster), &commit);
     let Some(deploy) = find().await.map_err(refusal)? else { return Ok(()) };
     say.line(format!(" !     waiting: {}", engine::locked(&Some(deploy)).message)).await;
     let over = async {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use git2::Oid;
 use magrathea_core::diagnostics::Diagnostics;
-use magrathea_core::manifest::{MAIN_BRANCHES, Manifest};
+use magrathea_core::manifest::{MAIN_BRANCHES, Manifest, Resolved};
 use magrathea_core::names::LabelName;
 
 /// One reference that is to change.
@@ -217,6 +217,16 @@ fn weigh_branch(
     Ok(Some((branch.to_owned(), new, after)))
 }
 
+/// What the commit that a branch is to have says of a label.
+pub fn resolve(facts: &Facts, branch: &str, label: &LabelName) -> Option<Resolved> {
+    let name = format!("refs/heads/{branch}");
+    let fact = facts.facts.iter().find(|fact| fact.update.name == name)?;
+    match &fact.after {
+        Says::Manifest(manifest) => manifest.label_for(Some(label.as_str()), Some(branch)).ok(),
+        Says::Nothing | Says::Broken(_) => None,
+    }
+}
+
 fn labels(says: &Says, branch: &str) -> Vec<LabelName> {
     match says {
         Says::Manifest(manifest) => manifest.labels_of_branch(branch),
@@ -242,9 +252,7 @@ fn followers(says: &Says) -> String {
             MAIN_BRANCHES.join(" or ")
         );
     }
-    let follow = |r: &magrathea_core::manifest::Resolved| {
-        r.branch.as_ref().map(|branch| format!("{} follows {branch}", r.label))
-    };
+    let follow = |r: &Resolved| r.branch.as_ref().map(|branch| format!("{} follows {branch}", r.label));
     let patterns = manifest.patterns.values().map(|pattern| format!("{} follows {}", pattern.name, pattern.branches));
     let all: Vec<_> = manifest.labels.values().filter_map(follow).chain(patterns).collect();
     match all.as_slice() {

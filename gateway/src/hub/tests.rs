@@ -268,7 +268,8 @@ async fn an_observation_is_acknowledged_and_stored_once() {
         agent.send(AgentFrame::Observation { sequence: 1, observation }).await;
         assert_eq!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1 }));
     }
-    let lines = timeline::list(&conn, &gateway.inner.admin.access, Some(&app.name), 10).await.unwrap();
+    let of = timeline::Of { app: Some(&app.name), ..timeline::Of::default() };
+    let lines = timeline::list(&conn, &gateway.inner.admin.access, of, 10).await.unwrap();
     assert_eq!(lines.len(), 1);
     assert_eq!(
         lines[0].message,
@@ -339,8 +340,14 @@ async fn a_node_renews_its_certificate_until_it_is_removed_or_enrolled_anew() {
     for certificate in [&old, &new] {
         Agent::connect(&gateway, certificate).await;
     }
-    let lines =
-        timeline::list(&gateway.state().db.conn().await.unwrap(), &gateway.inner.admin.access, None, 10).await.unwrap();
+    let lines = timeline::list(
+        &gateway.state().db.conn().await.unwrap(),
+        &gateway.inner.admin.access,
+        timeline::Of::default(),
+        10,
+    )
+    .await
+    .unwrap();
     assert_eq!(lines[0].action, "node.renewed");
 
     let clusters = gateway.inner.clusters.borrow().clone();

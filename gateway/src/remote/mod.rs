@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use magrathea_core::names::{AppName, LabelName, Layer, ProcessName};
+use magrathea_core::names::{Layer, ProcessName};
 use magrathea_core::plan::{MountSource, ServiceSpec, Spec};
 use magrathea_core::remote::{database_prompt, prompt};
 use magrathea_core::units::Span;
@@ -26,6 +26,7 @@ use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::doors::DoorKind;
 pub use crate::hub::StreamHandle;
+use crate::services::access::InstanceName;
 use crate::state::State;
 
 /// The most that a one-off command may take while somebody watches.
@@ -52,11 +53,10 @@ pub struct ShellRequest {
 pub async fn shell(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     request: ShellRequest,
 ) -> Result<StreamHandle, ApiError> {
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     let service = place.process(request.process.as_ref())?.name.clone();
     let detail = request.command.clone().unwrap_or_else(|| "bash".to_owned());
     let stream = StreamSpec::Exec(ExecSpec {
@@ -73,11 +73,10 @@ pub async fn shell(
 pub async fn run(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     request: ShellRequest,
 ) -> Result<StreamHandle, ApiError> {
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     let detail = request.command.clone().unwrap_or_else(|| "bash".to_owned());
     let service = place.one_off("run")?;
     let secrets = place.secrets().await?;
@@ -96,14 +95,13 @@ pub async fn run(
 pub async fn db(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     request: ShellRequest,
 ) -> Result<StreamHandle, ApiError> {
     /// `$@`: what the person added.
     const CLIENT: &str = r#". /usr/lib/magrathea/lib.sh; load_secrets; export MYSQL_PWD=$DB_PASSWORD
 exec mariadb --no-defaults --skip-ssl-verify-server-cert --host="$DB_HOST" --port="$DB_PORT" --user="$DB_USER" --default-character-set=utf8mb4 "$@" "$DB_NAME""#;
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     if !place.has_database() {
         return Err(missing("database", "db: {mysql: {}}"));
     }
@@ -112,7 +110,7 @@ exec mariadb --no-defaults --skip-ssl-verify-server-cert --host="$DB_HOST" --por
     // The client's container is at the instance's place in the network and has nothing else of the instance's.
     service.mounts.clear();
     let mut command: Vec<String> = ["setpriv", "--no-new-privs", "bash", "-c", CLIENT, "db"].map(str::to_owned).into();
-    command.push(format!("--prompt={}", database_prompt(app, label)));
+    command.push(format!("--prompt={}", database_prompt(&name.app, &name.label)));
     if let Some(sql) = &request.command {
         command.push(format!("--execute={sql}"));
     }
@@ -139,11 +137,10 @@ pub enum TunnelTo {
 pub async fn tunnel(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     to: TunnelTo,
 ) -> Result<StreamHandle, ApiError> {
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     let (detail, spec) = match to {
         TunnelTo::Db if !place.has_database() => return Err(missing("database", "db: {mysql: {}}")),
         TunnelTo::Db => ("db", ConnectSpec::Database { port: place.site.cluster.db.port }),
@@ -168,11 +165,10 @@ pub enum FilesProgram {
 pub async fn files(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     program: FilesProgram,
 ) -> Result<StreamHandle, ApiError> {
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     let web = place.web()?;
     let is_code = |target: &str| target.starts_with("/app/");
     let mounts: Vec<_> = web.mounts.iter().filter(|mount| is_code(&mount.target)).cloned().collect();

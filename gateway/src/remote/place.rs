@@ -19,7 +19,7 @@ use crate::db::{Client, apps, instances, plans, releases};
 use crate::doors::{DoorKind, NewDoor};
 use crate::engine::{Site, load_secrets_of, nodes_of, process_of};
 use crate::hub::{CallError, NodeRef, StreamHandle};
-use crate::services::access::{Reach, find_app, instances_of};
+use crate::services::access::{InstanceName, Reach, find_app, instance_of};
 use crate::state::State;
 
 /// What serves at an instance.
@@ -32,25 +32,17 @@ pub struct Place {
 
 impl Place {
     /// Finds it, when the actor may operate it.
-    pub async fn find(state: &Arc<State>, actor: &Actor, name: &AppName, label: &LabelName) -> Result<Self, ApiError> {
-        Place::find_to(state, actor, (name, label), Verb::Operate).await
+    pub async fn find(state: &Arc<State>, actor: &Actor, name: &InstanceName) -> Result<Self, ApiError> {
+        Place::find_to(state, actor, name, Verb::Operate).await
     }
 
     /// Finds it, when the actor may do this there.
-    pub async fn find_to(
-        state: &Arc<State>,
-        actor: &Actor,
-        (name, label): (&AppName, &LabelName),
-        verb: Verb,
-    ) -> Result<Self, ApiError> {
+    pub async fn find_to(state: &Arc<State>, actor: &Actor, name: &InstanceName, verb: Verb) -> Result<Self, ApiError> {
         let conn = state.db.conn().await?;
-        let app = find_app(&conn, actor, name, verb, Reach::Label(label)).await?;
-        for instance in instances_of(&conn, &app, label).await? {
-            if let Some(place) = Place::load(state, &conn, &app, instance).await? {
-                return Ok(place);
-            }
-        }
-        Err(not_serving(name, label))
+        let app = find_app(&conn, actor, &name.app, verb, Reach::Label(&name.label)).await?;
+        let instance = instance_of(&conn, &app, name).await?;
+        let place = Place::load(state, &conn, &app, instance).await?;
+        place.ok_or_else(|| not_serving(&name.app, &name.label))
     }
 
     /// The place of something that was begun with the right to it.

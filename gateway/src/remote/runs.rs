@@ -20,7 +20,7 @@ use crate::api::error::{ApiError, Code};
 use crate::db::{Client, DbError, apps, runs, timeline};
 use crate::engine::nodes_of;
 use crate::hub::{CallError, Told};
-use crate::services::access::{Reach, find_app, require};
+use crate::services::access::{InstanceName, Reach, find_app, require};
 use crate::state::State;
 
 /// How long a run may take when its person does not say, and at most.
@@ -57,11 +57,10 @@ pub fn run_of_service(name: &str) -> Option<Uuid> {
 pub async fn start(
     state: &Arc<State>,
     actor: &Actor,
-    app: &AppName,
-    label: &LabelName,
+    name: &InstanceName,
     wanted: StartRun,
 ) -> Result<RunInfo, ApiError> {
-    let place = Place::find(state, actor, app, label).await?;
+    let place = Place::find(state, actor, name).await?;
     begin(state, actor, place, wanted, None).await
 }
 

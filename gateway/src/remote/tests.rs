@@ -11,7 +11,7 @@ use magrathea_core::wire::{ActionErrorKind, Frame};
 
 use super::*;
 use crate::doors;
-use crate::engine::tests::world::{Hang, World, app, node};
+use crate::engine::tests::world::{Hang, World, app, named, node};
 use crate::hub::StreamEnd;
 use crate::services::people::actor_of_token;
 
@@ -32,7 +32,7 @@ fn somebody(world: &World, grants: Vec<Grant>) -> Actor {
 /// Opens a shell; gives both ends of it.
 async fn open(world: &World, actor: &Actor) -> (StreamHandle, StreamEnd) {
     let state = world.state();
-    let (app, label) = (app(), label());
+    let name = named(label().as_str());
     let coming = async {
         loop {
             let asked = world.held().streams.pop();
@@ -42,7 +42,7 @@ async fn open(world: &World, actor: &Actor) -> (StreamHandle, StreamEnd) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let (handle, end) = tokio::join!(shell(state, actor, &app, &label, ShellRequest::default()), coming);
+    let (handle, end) = tokio::join!(shell(state, actor, &name, ShellRequest::default()), coming);
     (handle.unwrap(), end)
 }
 
@@ -63,31 +63,27 @@ async fn only_those_who_may_operate_get_in() {
         (role(Role::Operator, Scope::Label(stored.id, staging)), Code::InstanceNotFound),
     ] {
         let actor = somebody(&world, grants.clone());
-        let (name, label) = (app(), label());
+        let name = named(label().as_str());
         let refused = |error: Option<ApiError>| error.map(|error| error.code);
-        let opened = shell(state, &actor, &name, &label, ShellRequest::default()).await.err();
+        let opened = shell(state, &actor, &name, ShellRequest::default()).await.err();
         assert_eq!(refused(opened), Some(code), "shell: {grants:?}");
-        let opened = files(state, &actor, &name, &label, FilesProgram::Sftp).await.err();
+        let opened = files(state, &actor, &name, FilesProgram::Sftp).await.err();
         assert_eq!(refused(opened), Some(code), "files: {grants:?}");
         let wanted = magrathea_core::api::StartRun { command: "true".into(), time_limit: None };
-        assert_eq!(
-            refused(runs::start(state, &actor, &name, &label, wanted).await.err()),
-            Some(code),
-            "run: {grants:?}"
-        );
+        assert_eq!(refused(runs::start(state, &actor, &name, wanted).await.err()), Some(code), "run: {grants:?}");
     }
     assert!(world.held().streams.is_empty());
     let operator = somebody(&world, role(Role::Operator, Scope::Label(stored.id, label())));
     open(&world, &operator).await;
     // What the instance does not have is told.
-    let (name, label) = (app(), label());
-    let missing = tunnel(state, &operator, &name, &label, TunnelTo::Memcached).await.err().unwrap();
+    let name = named(label().as_str());
+    let missing = tunnel(state, &operator, &name, TunnelTo::Memcached).await.err().unwrap();
     assert_eq!(missing.code, Code::ServiceMissing);
 }
 
 async fn messages(world: &World) -> Vec<String> {
     let conn = world.state().db.conn().await.unwrap();
-    let lines = crate::db::timeline::list(&conn, &world.test.admin.access, None, 50).await.unwrap();
+    let lines = crate::db::timeline::list(&conn, &world.test.admin.access, Default::default(), 50).await.unwrap();
     lines.into_iter().map(|line| format!("{} {}", line.action, line.message)).collect()
 }
 
@@ -136,7 +132,7 @@ async fn a_door_closes_when_its_token_is_gone() {
 
 async fn run(world: &World, command: &str) -> magrathea_core::api::RunInfo {
     let wanted = magrathea_core::api::StartRun { command: command.into(), time_limit: None };
-    runs::start(world.state(), &world.test.admin, &app(), &label(), wanted).await.unwrap()
+    runs::start(world.state(), &world.test.admin, &named(label().as_str()), wanted).await.unwrap()
 }
 
 /// How a run stands once that is no longer as it was.

@@ -1,6 +1,6 @@
 //! The only ways to come by an app for a person: what one may not see at all answers as if it did not exist.
 
-use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
 use magrathea_core::people::{Place, Verb};
 use magrathea_core::previews::LabelPattern;
 
@@ -9,6 +9,14 @@ use crate::api::error::{ApiError, Code};
 use crate::db::Client;
 use crate::db::apps::{self, App};
 use crate::db::instances::{self, Instance};
+
+/// An instance as people name it. The cluster may be left out of a label that lives on one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceName {
+    pub app: AppName,
+    pub label: LabelName,
+    pub cluster: Option<ClusterName>,
+}
 
 /// How much of an app an act is about.
 #[derive(Debug, Clone, Copy)]
@@ -76,40 +84,75 @@ pub fn require_at(actor: &Actor, verb: Verb, at: Place<'_>, what: &str) -> Resul
     if actor.may(verb, at) { Ok(()) } else { Err(forbidden(actor, verb, what)) }
 }
 
-/// The instances of an app's label, one on each cluster that it lives on; at least one.
-pub async fn instances_of(client: &impl Client, app: &App, label: &LabelName) -> Result<Vec<Instance>, ApiError> {
+/// The instances that a name stands for: the one on the cluster that it names, else one on each cluster that the label
+/// lives on; at least one.
+pub async fn instances_of(client: &impl Client, app: &App, name: &InstanceName) -> Result<Vec<Instance>, ApiError> {
+    let InstanceName { label, cluster, .. } = name;
     let mut of_label = instances::list_app_instances(client, app.id).await?;
     of_label.retain(|instance| instance.label == *label);
-    if of_label.is_empty() { Err(no_instance(&app.name, label)) } else { Ok(of_label) }
+    if of_label.is_empty() {
+        return Err(no_instance(&app.name, label));
+    }
+    let Some(cluster) = cluster else { return Ok(of_label) };
+    let lives_on = list(of_label.iter().map(|instance| &instance.cluster));
+    of_label.retain(|instance| instance.cluster == *cluster);
+    if of_label.is_empty() {
+        let message = format!("{} has no instance with the label {label} on {cluster}", app.name);
+        return Err(ApiError::new(Code::InstanceNotFound, message).with_hint(format!("it lives on {lives_on}")));
+    }
+    Ok(of_label)
 }
 
-/// The first of them, where one is enough.
-pub async fn instance_of(client: &impl Client, app: &App, label: &LabelName) -> Result<Instance, ApiError> {
-    let of_label = instances_of(client, app, label).await?;
-    of_label.into_iter().next().ok_or_else(|| no_instance(&app.name, label))
+/// The one that it stands for, where there can be only one.
+pub async fn instance_of(client: &impl Client, app: &App, name: &InstanceName) -> Result<Instance, ApiError> {
+    let mut of_label = instances_of(client, app, name).await?;
+    match (of_label.pop(), of_label.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (last, _) => {
+            let clusters = of_label.iter().chain(&last).map(|instance| &instance.cluster);
+            Err(several_clusters(&app.name, &name.label, clusters))
+        }
+    }
+}
+
+/// The error that a label lives on several clusters and none of them was named.
+pub fn several_clusters<'a>(
+    app: &AppName,
+    label: &LabelName,
+    clusters: impl Iterator<Item = &'a ClusterName> + Clone,
+) -> ApiError {
+    let all = list(clusters.clone());
+    let mut error = ApiError::new(Code::ClusterAmbiguous, format!("{app} ({label}) lives on several clusters: {all}"));
+    error.clusters = clusters.map(ToString::to_string).collect();
+    error.with_hint(format!("name one: --cluster CLUSTER, or {app}.{label}.CLUSTER over SSH"))
+}
+
+fn list<'a>(clusters: impl Iterator<Item = &'a ClusterName>) -> String {
+    clusters.map(ClusterName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The instance that a person names, when they may do this with its label.
 pub async fn find_instance(
     client: &impl Client,
     actor: &Actor,
-    (app, label): (&AppName, &LabelName),
+    name: &InstanceName,
     verb: Verb,
 ) -> Result<Instance, ApiError> {
-    let app = find_app(client, actor, app, verb, Reach::Label(label)).await?;
-    instance_of(client, &app, label).await
+    let app = find_app(client, actor, &name.app, verb, Reach::Label(&name.label)).await?;
+    instance_of(client, &app, name).await
 }
 
-/// The instances of an app that somebody may see, of one label or of all.
+/// The instances of an app that somebody may see, of one label or of all, on one cluster or on all.
 pub async fn visible_instances(
     client: &impl Client,
     actor: &Actor,
     app: &AppName,
-    label: Option<&LabelName>,
+    (label, cluster): (Option<&LabelName>, Option<&ClusterName>),
 ) -> Result<Vec<Instance>, ApiError> {
     let app = find_app(client, actor, app, Verb::Look, label.map_or(Reach::Some, Reach::Label)).await?;
     let mut instances = instances::list_app_instances(client, app.id).await?;
     instances.retain(|instance| label.is_none_or(|label| *label == instance.label));
+    instances.retain(|instance| cluster.is_none_or(|cluster| *cluster == instance.cluster));
     instances.retain(|instance| actor.may(Verb::Look, instance.place()));
     Ok(instances)
 }

@@ -9,7 +9,7 @@ use magrathea_core::people::Verb;
 use magrathea_core::plan::Spec;
 use magrathea_core::units::count;
 
-use super::access::{Reach, find_app, instances_of, require};
+use super::access::{InstanceName, Reach, find_app, instances_of, require};
 use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -203,13 +203,13 @@ pub async fn export_values(
 pub async fn rotate_password(
     state: &Arc<State>,
     actor: &Actor,
-    name: &AppName,
-    label: &LabelName,
+    named: &InstanceName,
 ) -> Result<Vec<DeployInfo>, ApiError> {
+    let InstanceName { app: name, label, .. } = named;
     let mut conn = state.db.conn().await?;
     let app = find_app(&conn, actor, name, Verb::Operate, Reach::Label(label)).await?;
     let mut with_database = Vec::new();
-    for instance in instances_of(&conn, &app, label).await? {
+    for instance in instances_of(&conn, &app, named).await? {
         let serving = releases::load_serving(&conn, instance.id).await?;
         let resolved = match serving {
             Some(serving) => releases::load_resolved(&conn, instance.id, serving.release).await?,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use magrathea_core::api::{Configuration, ConfigurationTexts, RestoredLayer, TextDifference};
-use magrathea_core::names::{AppName, LabelName, Layer};
+use magrathea_core::names::{AppName, ClusterName, LabelName, Layer};
 use magrathea_core::people::Verb;
 
-use super::access::{find_instance, visible_instances};
+use super::access::{InstanceName, find_instance, visible_instances};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::engine::{diff_texts, history, restore_layer};
@@ -17,11 +17,11 @@ pub async fn list(
     state: &State,
     actor: &Actor,
     app: &AppName,
-    label: Option<&LabelName>,
+    on: (Option<&LabelName>, Option<&ClusterName>),
     limit: u32,
 ) -> Result<Vec<Configuration>, ApiError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let instances = visible_instances(&state.db.conn().await?, actor, app, label).await?;
+    let instances = visible_instances(&state.db.conn().await?, actor, app, on).await?;
     let mut all = Vec::new();
     for instance in instances {
         all.extend(history::list(state, &instance, limit).await?);
@@ -31,13 +31,8 @@ pub async fn list(
     Ok(all)
 }
 
-pub async fn show(
-    state: &State,
-    actor: &Actor,
-    place: (&AppName, &LabelName),
-    id: &str,
-) -> Result<ConfigurationTexts, ApiError> {
-    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
+pub async fn show(state: &State, actor: &Actor, name: &InstanceName, id: &str) -> Result<ConfigurationTexts, ApiError> {
+    let instance = find_instance(&state.db.conn().await?, actor, name, Verb::Look).await?;
     history::show(state, &instance, Some(id)).await
 }
 
@@ -45,11 +40,11 @@ pub async fn show(
 pub async fn restore(
     state: &Arc<State>,
     actor: &Actor,
-    place: (&AppName, &LabelName),
+    name: &InstanceName,
     id: &str,
     layer: Layer,
 ) -> Result<RestoredLayer, ApiError> {
-    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Deploy).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, name, Verb::Deploy).await?;
     restore_layer(state, actor, instance, (layer, id)).await
 }
 
@@ -57,11 +52,11 @@ pub async fn restore(
 pub async fn diff(
     state: &State,
     actor: &Actor,
-    place: (&AppName, &LabelName),
+    name: &InstanceName,
     id: &str,
     from: Option<&str>,
 ) -> Result<Vec<TextDifference>, ApiError> {
-    let instance = find_instance(&state.db.conn().await?, actor, place, Verb::Look).await?;
+    let instance = find_instance(&state.db.conn().await?, actor, name, Verb::Look).await?;
     let after = history::show(state, &instance, Some(id)).await?;
     let before = match from {
         Some(from) => history::show(state, &instance, Some(from)).await?,

@@ -2,11 +2,10 @@
 
 use magrathea_core::api::{DrainInfo, NewDrain};
 use magrathea_core::logs::LogLayer;
-use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use uuid::Uuid;
 
-use super::access::find_instance;
+use super::access::{InstanceName, find_instance};
 use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
@@ -17,19 +16,17 @@ use crate::state::State;
 /// Drains that one instance may have.
 const MOST: usize = 10;
 
-type Which<'a> = (&'a AppName, &'a LabelName);
-
-pub async fn list(state: &State, actor: &Actor, which: Which<'_>) -> Result<Vec<DrainInfo>, ApiError> {
+pub async fn list(state: &State, actor: &Actor, name: &InstanceName) -> Result<Vec<DrainInfo>, ApiError> {
     let conn = state.db.conn().await?;
-    let instance = find_instance(&conn, actor, which, Verb::Look).await?;
+    let instance = find_instance(&conn, actor, name, Verb::Look).await?;
     Ok(drains::list_drains(&conn, instance.id).await?)
 }
 
-pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) -> Result<DrainInfo, ApiError> {
+pub async fn add(state: &State, actor: &Actor, name: &InstanceName, new: NewDrain) -> Result<DrainInfo, ApiError> {
     let invalid = |why: String| ApiError::new(Code::DrainInvalid, why);
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
-    let instance = find_instance(&tx, actor, which, Verb::Operate).await?;
+    let instance = find_instance(&tx, actor, name, Verb::Operate).await?;
     let target = Target::parse(&new.url).map_err(|error| {
         invalid(format!("the sink cannot be used: {error:#}"))
             .with_hint("as in https://logs.example/in, syslog://logs.example:601 or syslog+tls://logs.example:6514")
@@ -43,7 +40,7 @@ pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) 
         return Err(invalid(format!("an instance has at most {MOST} drains")));
     }
     let sink = Sink { url: new.url, ca: new.ca };
-    let origin = crate::drains::Origin { app: which.0.to_string(), label: which.1.to_string() };
+    let origin = crate::drains::Origin { app: name.app.to_string(), label: name.label.to_string() };
     crate::drains::Sink::new(&sink, origin, &state.drains_to)
         .map_err(|error| invalid(format!("the sink cannot be used: {error:#}")))?;
     let layers: Vec<LogLayer> = if new.layers.is_empty() {
@@ -55,17 +52,18 @@ pub async fn add(state: &State, actor: &Actor, which: Which<'_>, new: NewDrain) 
     let row =
         NewDrainRow { instance: instance.id, target: &shown, sink: &sink, layers: &layers, created_by: &actor.name };
     let info = drains::insert_drain(&tx, &state.seal, row).await?;
-    tell(&tx, actor, (which.0, Some(which.1)), "drain.added", &format!("the log goes to {shown}, too")).await?;
+    tell(&tx, actor, (&name.app, Some(&name.label)), "drain.added", &format!("the log goes to {shown}, too")).await?;
     tx.commit().await?;
     Ok(info)
 }
 
-pub async fn remove(state: &State, actor: &Actor, which: Which<'_>, id: Uuid) -> Result<(), ApiError> {
+pub async fn remove(state: &State, actor: &Actor, name: &InstanceName, id: Uuid) -> Result<(), ApiError> {
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
-    let instance = find_instance(&tx, actor, which, Verb::Operate).await?;
+    let instance = find_instance(&tx, actor, name, Verb::Operate).await?;
     let gone = drains::delete_drain(&tx, instance.id, id).await?;
     let target = gone.ok_or_else(|| ApiError::new(Code::DrainNotFound, "the instance has no such drain"))?;
-    tell(&tx, actor, (which.0, Some(which.1)), "drain.removed", &format!("the log no longer goes to {target}")).await?;
+    tell(&tx, actor, (&name.app, Some(&name.label)), "drain.removed", &format!("the log no longer goes to {target}"))
+        .await?;
     Ok(tx.commit().await?)
 }

@@ -1,35 +1,36 @@
 //! How long previews live, as people say it.
 
-use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use magrathea_core::previews::LONGEST_EXPIRE;
 use magrathea_core::units::Span;
 
-use super::access::{Reach, find_app, instances_of};
+use super::access::{InstanceName, Reach, find_app, instances_of};
 use super::apps::tell;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::previews;
 use crate::state::State;
 
-/// Lets a preview live for this long from now on.
+/// Lets a preview live for this long from now on, on every cluster where none is named; gives the first.
 pub async fn extend(
     state: &State,
     actor: &Actor,
-    (name, label): (&AppName, &LabelName),
+    named: &InstanceName,
     expire: &str,
-) -> Result<(), ApiError> {
+) -> Result<InstanceName, ApiError> {
     let span: Span = expire.parse().map_err(|error| ApiError::new(Code::BodyInvalid, format!("expire: {error}")))?;
     if span.0.is_zero() || span > LONGEST_EXPIRE {
         return Err(ApiError::new(Code::BodyInvalid, format!("a preview lives up to {LONGEST_EXPIRE}, not {span}")));
     }
+    let InstanceName { app: name, label, .. } = named;
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
     let app = find_app(&tx, actor, name, Verb::Deploy, Reach::Label(label)).await?;
-    let mut until = None;
-    for instance in instances_of(&tx, &app, label).await? {
+    let (mut until, mut extended) = (None, None);
+    for instance in instances_of(&tx, &app, named).await? {
         until = previews::extend_preview(&tx, instance.id, span.0.as_secs_f64()).await?;
         if until.is_some() {
+            extended.get_or_insert(instance.cluster);
             continue;
         }
         return Err(match previews::load_preview(&tx, instance.id).await? {
@@ -41,5 +42,5 @@ pub async fn extend(
     let message = format!("the preview {name} ({label}) expires at {until}");
     tell(&tx, actor, (name, Some(label)), "preview.extended", &message).await?;
     tx.commit().await?;
-    Ok(())
+    Ok(InstanceName { cluster: extended, ..named.clone() })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use magrathea_core::api::SshInfo;
-use magrathea_core::names::LabelName;
+use magrathea_core::names::{AppName, LabelName};
 use magrathea_core::people::Verb;
 use magrathea_core::wire::{Size, Tty};
 
@@ -18,7 +18,7 @@ use crate::api::error::{ApiError, Code};
 use crate::db::instances;
 use crate::git::{self, GitIo, GitRequest};
 use crate::remote::{self, ShellRequest};
-use crate::services::access::{Reach, find_app, require};
+use crate::services::access::{InstanceName, Reach, find_app, require};
 use crate::state::State;
 
 /// What a client may set before it asks for something.
@@ -93,16 +93,16 @@ async fn work(
     let opened = match request {
         Request::Greeting => return greet(connection, actor, &mut output).await,
         Request::Git(command) => return git(state, actor, &command, setting, inbox, output).await,
-        Request::Shell { at, command } => match find_label(state, actor, &at).await {
-            Ok(label) => {
+        Request::Shell { at, command } => match find_name(state, actor, at).await {
+            Ok(name) => {
                 let (tty, env) = (setting.terminal, locale(setting.variables));
                 let request = ShellRequest { command, tty, env, replica: None, process: None };
-                remote::shell(state, actor, &at.app, &label, request).await
+                remote::shell(state, actor, &name, request).await
             }
             Err(error) => Err(error),
         },
-        Request::Files { at, program } => match find_label(state, actor, &at).await {
-            Ok(label) => remote::files(state, actor, &at.app, &label, program).await,
+        Request::Files { at, program } => match find_name(state, actor, at).await {
+            Ok(name) => remote::files(state, actor, &name, program).await,
             Err(error) => Err(error),
         },
     };
@@ -150,24 +150,30 @@ async fn git(
     })
 }
 
-/// The label that is meant: the only one that the person sees, when they did not say.
-pub async fn find_label(state: &State, actor: &Actor, at: &Target) -> Result<LabelName, ApiError> {
-    if let Some(label) = &at.label {
-        return Ok(label.clone());
-    }
+/// The instance that is meant: of the only label that the person sees, when they did not say.
+pub async fn find_name(state: &State, actor: &Actor, at: Target) -> Result<InstanceName, ApiError> {
+    let Target { app, label, cluster } = at;
+    let label = match label {
+        Some(label) => label,
+        None => find_label(state, actor, &app).await?,
+    };
+    Ok(InstanceName { app, label, cluster })
+}
+
+async fn find_label(state: &State, actor: &Actor, name: &AppName) -> Result<LabelName, ApiError> {
     let conn = state.db.conn().await?;
-    let app = find_app(&conn, actor, &at.app, Verb::Look, Reach::Some).await?;
+    let app = find_app(&conn, actor, name, Verb::Look, Reach::Some).await?;
     let mut labels: Vec<_> = instances::list_app_instances(&conn, app.id).await?.into_iter().map(|i| i.label).collect();
     labels.retain(|label| require(actor, &app, Verb::Look, Reach::Label(label)).is_ok());
     labels.dedup();
     match labels.as_slice() {
         [label] => Ok(label.clone()),
-        [] => Err(ApiError::new(Code::InstanceNotFound, format!("{} has no instance yet", at.app))
+        [] => Err(ApiError::new(Code::InstanceNotFound, format!("{name} has no instance yet"))
             .with_hint("deploy it: td app deploy")),
         several => {
             let names: Vec<_> = several.iter().map(LabelName::as_str).collect();
-            let message = format!("{} has several instances: {}", at.app, names.join(", "));
-            Err(ApiError::new(Code::LabelUnknown, message).with_hint(format!("log in as {}.LABEL", at.app)))
+            let message = format!("{name} has several instances: {}", names.join(", "));
+            Err(ApiError::new(Code::LabelUnknown, message).with_hint(format!("log in as {name}.LABEL")))
         }
     }
 }

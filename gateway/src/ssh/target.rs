@@ -1,6 +1,6 @@
 //! What somebody asks for over SSH: the user name says which instance, the request what to do with it. Pure.
 
-use magrathea_core::names::{AppName, LabelName};
+use magrathea_core::names::{AppName, ClusterName, LabelName};
 
 use crate::remote::FilesProgram;
 
@@ -38,6 +38,8 @@ pub struct Target {
     pub app: AppName,
     /// May be left out for an app with a single instance.
     pub label: Option<LabelName>,
+    /// May be left out for a label on a single cluster.
+    pub cluster: Option<ClusterName>,
 }
 
 /// Why a request makes no sense; a sentence for the person, and what to do instead.
@@ -48,7 +50,7 @@ pub struct Misunderstood {
     pub hint: &'static str,
 }
 
-const WHO: &str = "log in as APP.LABEL for a shell, or as git to push and clone";
+const WHO: &str = "log in as APP.LABEL or APP.LABEL.CLUSTER for a shell, or as git to push and clone";
 
 /// Reads a request; `user` is the name that the client logged in as.
 pub fn parse_request(user: &str, start: Start) -> Result<Request, Misunderstood> {
@@ -112,12 +114,14 @@ impl std::str::FromStr for Target {
     type Err = Misunderstood;
 
     fn from_str(user: &str) -> Result<Self, Misunderstood> {
-        let (app, label) = match user.split_once('.') {
-            Some((app, label)) => (app, Some(label)),
-            None => (user, None),
-        };
+        let mut parts = user.splitn(3, '.');
+        let (app, label, cluster) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         let refuse = |error: magrathea_core::names::NameError| Misunderstood { message: error.to_string(), hint: WHO };
-        Ok(Target { app: app.parse().map_err(refuse)?, label: label.map(str::parse).transpose().map_err(refuse)? })
+        Ok(Target {
+            app: app.parse().map_err(refuse)?,
+            label: label.map(str::parse).transpose().map_err(refuse)?,
+            cluster: cluster.map(str::parse).transpose().map_err(refuse)?,
+        })
     }
 }
 
@@ -137,6 +141,7 @@ mod tests {
             ("git", exec("git-receive-pack '/blog.git'"), Request::Git("git-receive-pack '/blog.git'".into())),
             ("blog", exec("git upload-pack '/blog.git'"), Request::Git("git upload-pack '/blog.git'".into())),
             ("blog.staging", Start::Shell, shell("blog.staging", None)),
+            ("blog.staging.milan", Start::Shell, shell("blog.staging.milan", None)),
             ("blog", exec("ls -l"), shell("blog", Some("ls -l"))),
             ("blog", exec("git log"), shell("blog", Some("git log"))),
             (
@@ -166,7 +171,8 @@ mod tests {
             ("Blog", Start::Shell),
             ("", Start::Shell),
             ("blog.", Start::Shell),
-            ("blog.a.b", Start::Shell),
+            ("blog.a.b.c", Start::Shell),
+            ("blog.a.", Start::Shell),
             ("../blog", Start::Exec(b"ls".to_vec())),
             ("root", Start::Shell),
             ("blog", Start::Exec(vec![0xff])),

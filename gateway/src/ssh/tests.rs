@@ -130,7 +130,7 @@ async fn nonsense_is_explained_and_doors_stay_shut() {
     let key = gateway.key("key", &["-t", "ed25519"]).await;
     for (user, args, code, expect) in [
         ("Blog", &["ls"][..], 2, "error: app name"),
-        ("blog.a.b", &[], 2, "error: label"),
+        ("blog.a.b.c", &[], 2, "error: cluster name"),
         ("blog", &["-s", "netconf"], 2, "no subsystem"),
         (
             "blog",

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::inbox::Inbox;
 use super::output::Output;
 use super::server::Opening;
-use super::session::find_label;
+use super::session::find_name;
 use super::target::Target;
 use crate::api::error::{ApiError, Code};
 use crate::remote::{self, StreamHandle, TunnelTo};
@@ -50,10 +50,11 @@ async fn open(connection: &Connection, wanted: &Wanted) -> Result<StreamHandle, 
     let forbidden = |message: &str| ApiError::new(Code::Forbidden, message);
     let to = wanted.to().ok_or_else(|| forbidden("tunnels lead to db:3306 and memcached:11211 alone"))?;
     let login = connection.login().ok_or_else(|| forbidden("nobody is logged in"))?;
-    let at: Target = login.user.parse().map_err(|_| forbidden("the user name is not APP.LABEL"))?;
+    let at: Target =
+        login.user.parse().map_err(|_| forbidden("the user name is not APP.LABEL or APP.LABEL.CLUSTER"))?;
     let actor = connection.actor().await?.ok_or_else(|| forbidden("this key is not accepted any more"))?;
-    let label = find_label(&connection.state, &actor, &at).await?;
-    remote::tunnel(&connection.state, &actor, &at.app, &label, to).await
+    let name = find_name(&connection.state, &actor, at).await?;
+    remote::tunnel(&connection.state, &actor, &name, to).await
 }
 
 #[cfg(test)]

@@ -49,7 +49,10 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
 async fn list(context: &Context<'_>) -> Result<Exit, Failure> {
     let app = context.app(None)?;
     let all: Vec<InstanceInfo> = context.client()?.get(&["apps", app.as_str(), "instances"], &Query::new()).await?;
-    let previews: Vec<InstanceInfo> = all.into_iter().filter(|instance| instance.preview.is_some()).collect();
+    let previews: Vec<InstanceInfo> = all
+        .into_iter()
+        .filter(|instance| instance.preview.is_some() && context.means(&instance.label, &instance.cluster))
+        .collect();
     if context.globals.json {
         context.printer.json(&previews);
         return Ok(Exit::Done);
@@ -82,7 +85,7 @@ async fn extend(context: &Context<'_>, Extend { which, expire }: &Extend) -> Res
     let (app, label) = (context.app(None)?, spell_label(&which.label));
     let body = ExtendPreview { expire: expire.to_string() };
     let path = ["apps", app.as_str(), "instances", &label, "preview"];
-    let answer: Value = context.client()?.put(&path, &body).await?;
+    let answer: Value = context.client()?.put_with(&path, &context.on_cluster(), &body).await?;
     context.show(answer, |printer, instance: InstanceInfo| {
         let expiry = instance.preview.as_ref().map(|preview| describe_expiry(preview, Timestamp::now()));
         printer.note(format!("{app} ({label}) expires {}", expiry.unwrap_or_default()));
@@ -92,7 +95,7 @@ async fn extend(context: &Context<'_>, Extend { which, expire }: &Extend) -> Res
 async fn destroy(context: &Context<'_>, which: &Which) -> Result<Exit, Failure> {
     let (app, label) = (context.app(None)?, spell_label(&which.label));
     let path = ["apps", app.as_str(), "instances", &label, "preview"];
-    context.client()?.delete(&path, &Query::new()).await?;
+    context.client()?.delete(&path, &context.on_cluster()).await?;
     context.done(&json!({"app": app, "label": label}));
     context.printer.note(format!("destroyed {app} ({label}) with its files and database"));
     Ok(Exit::Done)

@@ -4,7 +4,6 @@ use magrathea_core::api::{RunInfo, StartTask, TaskInfo};
 use magrathea_core::units::Span;
 
 use super::run::{print_detached, print_log};
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::clean;
@@ -43,7 +42,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
 
 async fn list(context: &Context<'_>) -> Result<Exit, Failure> {
     let (client, place) = context.place().await?;
-    let answer = client.get(&place.segments("tasks"), &Query::new()).await?;
+    let answer = client.get(&place.segments("tasks"), &place.query()).await?;
     context.show(answer, |printer, tasks: Vec<TaskInfo>| {
         let rows = tasks.iter().map(|task| {
             let running = task.running.as_ref().map(|run| format!("by {}: {}", run.person, run.id));
@@ -64,7 +63,7 @@ async fn start(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure> 
     let (client, place) = context.place().await?;
     let body = StartTask { time_limit: Some(arguments.time_limit.0.as_secs()) };
     let path = ["apps", &place.app, "instances", &place.label, "tasks", &arguments.name, "runs"];
-    let run: RunInfo = client.post(&path, &body).await?;
+    let run: RunInfo = client.post_with(&path, &place.query(), &body).await?;
     if !arguments.detach {
         context.printer.note(format!("{} at {place}: run {}", arguments.name, run.id));
         return print_log(context, run.id, true).await;

@@ -15,12 +15,14 @@ pub struct Arguments {
     limit: u32,
 }
 
-/// Unlike other commands, only an app that was asked for narrows the timeline; the working folder does not.
+/// Unlike other commands, only what was asked for narrows the timeline; the working folder does not.
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let mut query = vec![("limit".to_owned(), arguments.limit.to_string())];
     if context.globals.app.is_some() {
         query.push(("app".into(), context.app(None)?.to_string()));
     }
+    query.extend(context.globals.label.iter().map(|label| ("label".to_owned(), label.clone())));
+    query.extend(context.on_cluster());
     let answer = context.client()?.get(&["timeline"], &query).await?;
     context.show(answer, |printer, entries: Vec<TimelineEntry>| {
         let now = Timestamp::now();

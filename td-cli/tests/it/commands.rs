@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::fixtures::{DEPLOY, app, cluster, deploy, error, failed, hours_ago, instance, succeeded};
+use crate::fixtures::{DEPLOY, app, cluster, deploy, error, failed, hours_ago, instance, spread, succeeded};
 use crate::td::Desk;
 
 #[test]
@@ -123,7 +123,10 @@ fn what_was_destroyed_is_told() {
     let deleted: Vec<_> = desk.gateway.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
     assert_eq!(
         deleted,
-        ["DELETE /v1/apps/blog/instances/staging?confirm=staging", "DELETE /v1/apps/blog?confirm=blog%2Cproduction"]
+        [
+            "DELETE /v1/apps/blog/instances/staging?confirm=staging&cluster=local",
+            "DELETE /v1/apps/blog?confirm=blog%2Cproduction"
+        ]
     );
 }
 
@@ -301,4 +304,43 @@ fn what_was_done_is_json() {
         assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap(), printed, "{arguments:?}");
         assert_eq!(desk.td(arguments).stdout, "", "{arguments:?}");
     }
+}
+
+#[test]
+fn one_of_several_clusters_is_named() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &spread("production", &["local", "rome"]));
+    desk.gateway.on("GET /v1/apps/blog/instances/production/tasks", 200, &json!([]));
+    assert_snapshot!(desk.shown(&["task", "list", "-a", "blog"]));
+    assert_snapshot!(desk.shown(&["task", "list", "-a", "blog", "--cluster", "oslo"]));
+    assert_snapshot!(desk.shown(&["release", "rollback", "v3", "-a", "blog"]));
+    assert_eq!(desk.td(&["task", "list", "-a", "blog", "--cluster", "rome"]).code, 0);
+    let last = desk.gateway.lines().pop().unwrap();
+    assert_eq!(last, "GET /v1/apps/blog/instances/production/tasks?cluster=rome");
+    assert_snapshot!(desk.shown(&["app", "info", "blog", "--cluster", "rome"]));
+}
+
+#[test]
+fn what_goes_to_all_clusters_has_one_summary() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &spread("production", &["local", "rome"]));
+    desk.gateway.on("POST /v1/apps/blog/instances/production/rollback", 202, &succeeded());
+    let refusal = error("release_not_found", "there is no release before v1", None);
+    desk.gateway.on("POST /v1/apps/blog/instances/production/rollback", 404, &refusal);
+    let over = crate::fixtures::events(1, &[crate::fixtures::over(&succeeded())]);
+    let over = crate::gateway::Answer { status: 200, body: over, breaks: false, hangs: false, early: false };
+    desk.gateway.answer(&format!("GET /v1/deploys/{DEPLOY}/events"), over);
+    assert_snapshot!(desk.shown(&["release", "rollback", "-a", "blog"]));
+    let asked = desk.gateway.lines().into_iter().filter(|line| line.contains("rollback")).collect::<Vec<_>>();
+    assert!(asked[0].ends_with("?cluster=local") && asked[1].ends_with("?cluster=rome"), "{asked:?}");
+}
+
+#[test]
+fn one_cluster_that_keeps_an_instance_is_no_hindrance_to_the_other() {
+    let desk = Desk::new();
+    desk.gateway.on("GET /v1/apps/blog", 200, &spread("production", &["local", "rome"]));
+    let refusal = error("node_unavailable", "node local/node1 is not connected", None);
+    desk.gateway.on("DELETE /v1/apps/blog/instances/production", 503, &refusal);
+    desk.gateway.on("DELETE /v1/apps/blog/instances/production", 204, &Value::Null);
+    assert_snapshot!(desk.shown(&["app", "destroy", "blog", "--label", "production", "--confirm", "production"]));
 }

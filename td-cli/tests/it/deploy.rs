@@ -9,7 +9,7 @@ use crate::fixtures::*;
 use crate::gateway::Answer;
 use crate::td::{Desk, Ended};
 
-const POST: &str = "POST /v1/apps/blog/deploys";
+const POST: &str = "POST /v1/apps/blog/deploys/label";
 
 fn events_route() -> String {
     format!("GET /v1/deploys/{DEPLOY}/events")
@@ -23,7 +23,7 @@ fn stream(body: String) -> Answer {
 fn desk(kinds: &[Value]) -> Desk {
     let desk = Desk::new();
     desk.file("index.php", "<?php echo 1;");
-    desk.gateway.on(POST, 202, &deploy(&json!({}))).answer(&events_route(), stream(events(1, kinds)));
+    desk.gateway.on(POST, 202, &begun(&deploy(&json!({})))).answer(&events_route(), stream(events(1, kinds)));
     desk
 }
 
@@ -84,6 +84,7 @@ fn quiet_json_and_events_are_for_programs() {
     assert_snapshot!(desk.shown(&["app", "deploy", "--quiet"]));
     let ended = desk.td(&["app", "deploy", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap()["release"], 12);
+    desk.gateway.on("POST /v1/apps/blog/deploys", 202, &deploy(&json!({})));
     let ended = desk.td(&["app", "deploy", "--events", "-q"]);
     let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), good().len());
@@ -97,7 +98,7 @@ fn a_lost_stream_is_taken_up_where_it_broke() {
     let kinds = good();
     let first = Answer { status: 200, body: events(1, &kinds[..5]), breaks: true, hangs: false, early: false };
     desk.gateway
-        .on(POST, 202, &deploy(&json!({})))
+        .on(POST, 202, &begun(&deploy(&json!({}))))
         .answer(&events_route(), first)
         // Overlaps with what was seen: nothing is shown twice.
         .answer(&events_route(), stream(events(4, &kinds[3..7])))
@@ -148,7 +149,7 @@ fn td_waits_no_longer_than_told() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
     let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true, early: false };
-    desk.gateway.on(POST, 202, &deploy(&json!({}))).answer(&events_route(), hangs);
+    desk.gateway.on(POST, 202, &begun(&deploy(&json!({})))).answer(&events_route(), hangs);
     let begun = Instant::now();
     assert_snapshot!(desk.shown(&["app", "deploy", "--timeout", "1500ms"]));
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -159,7 +160,7 @@ fn ctrl_c_detaches() {
     let desk = Desk::new();
     desk.file("index.php", "<?php");
     let hangs = Answer { status: 200, body: events(1, &[started("build")]), breaks: false, hangs: true, early: false };
-    desk.gateway.on(POST, 202, &deploy(&json!({}))).answer(&events_route(), hangs);
+    desk.gateway.on(POST, 202, &begun(&deploy(&json!({})))).answer(&events_route(), hangs);
     let arguments = ["app", "deploy"];
     let td = desk.command(&arguments).spawn().unwrap();
     while desk.gateway.asked().len() < 2 {
@@ -185,7 +186,7 @@ fn a_broken_upload_is_repeated_under_the_same_key() {
     let broken = Answer { status: 202, body: "{".into(), breaks: true, hangs: false, early: false };
     desk.gateway
         .answer(POST, broken)
-        .on(POST, 202, &deploy(&json!({})))
+        .on(POST, 202, &begun(&deploy(&json!({}))))
         .answer(&events_route(), stream(events(1, &good())));
     assert_eq!(desk.td(&["app", "deploy"]).code, 0);
     let lines = desk.gateway.lines();
@@ -196,4 +197,31 @@ fn a_broken_upload_is_repeated_under_the_same_key() {
 fn a_log_ends_with_its_deploys_exit_code() {
     let desk = desk(&[started("build"), log("build", "one"), over(&failed("build", "build_failed"))]);
     assert_snapshot!(desk.shown(&["deploy", "log", DEPLOY]));
+}
+
+#[test]
+fn a_label_on_several_clusters_is_told_in_one_summary() {
+    let other = "01934b7c-0000-7000-8000-000000000002";
+    let on = |id: &str, cluster: &str| deploy(&json!({"id": id, "label": "production", "cluster": cluster}));
+    let refused = json!({"code": "cluster_unknown", "message": "clusters.yml has no cluster mars", "hint": null});
+    let begun = json!([
+        {"label": "production", "cluster": "local", "deploy": on(DEPLOY, "local"), "error": null},
+        {"label": "production", "cluster": "rome", "deploy": on(other, "rome"), "error": null},
+        {"label": "production", "cluster": "mars", "deploy": null, "error": refused},
+    ]);
+    let mut broken = failed("build", "build_failed");
+    broken["cluster"] = json!("rome");
+    let desk = Desk::new();
+    desk.file("index.php", "<?php");
+    desk.gateway.on(POST, 202, &begun);
+    desk.gateway.answer(&events_route(), stream(events(1, &[over(&succeeded())])));
+    let route = format!("GET /v1/deploys/{other}/events");
+    desk.gateway.answer(&route, stream(events(1, &[over(&broken)])));
+    assert_snapshot!(desk.shown(&["app", "deploy", "--label", "production"]));
+    let json = desk.td(&["app", "deploy", "--label", "production", "--cluster", "rome", "--json"]);
+    assert_eq!(json.code, 4);
+    let all: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&all[0]["cluster"], &all[1]["deploy"]["status"]), (&json!("local"), &json!("failed")));
+    let lines = desk.gateway.lines();
+    assert!(lines.iter().any(|line| line.contains("label=production&cluster=rome")), "{lines:?}");
 }

@@ -22,7 +22,7 @@ fn api_errors_have_exit_codes() {
         (500, "internal", 1),
     ] {
         let desk = Desk::new();
-        desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys", status, &error(code, "no", None));
+        desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys/label", status, &error(code, "no", None));
         let ended = desk.td(&["app", "deploy"]);
         assert_eq!(ended.code, exit, "{code}: {}", ended.stderr);
     }
@@ -32,7 +32,7 @@ fn api_errors_have_exit_codes() {
 fn a_refusal_says_who_why_and_what_now() {
     let desk = Desk::new();
     let refusal = error("locked", "ada has been deploying blog for 12 s", Some("wait for it: --wait"));
-    desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys", 409, &refusal);
+    desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys/label", 409, &refusal);
     assert_snapshot!(desk.shown(&["app", "deploy"]));
 }
 
@@ -49,7 +49,7 @@ fn an_early_refusal_is_heard() {
     std::fs::write(desk.folder.join("large"), bytes).unwrap();
     let body = error("forbidden", "not yours", None).to_string();
     let early = Answer { status: 403, body, breaks: false, hangs: false, early: true };
-    desk.gateway.answer("POST /v1/apps/blog/deploys", early);
+    desk.gateway.answer("POST /v1/apps/blog/deploys/label", early);
     for _ in 0..5 {
         let ended = desk.td(&["app", "deploy"]);
         assert_eq!((ended.code, ended.stderr.contains("not yours")), (5, true), "{}", ended.stderr);
@@ -64,7 +64,7 @@ fn all_findings_of_the_gateway_are_shown() {
         "severity": "error", "file": "magrathea.yml", "line": 2, "column": 3, "path": "app_layer.replcas",
         "message": "unknown key `replcas`", "hint": "did you mean `replicas`?", "snippet": "  replcas: 2",
     }]);
-    desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys", 422, &body);
+    desk.file("index.php", "").gateway.on("POST /v1/apps/blog/deploys/label", 422, &body);
     assert_snapshot!(desk.shown(&["app", "deploy"]));
 }
 

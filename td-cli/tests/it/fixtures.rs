@@ -54,6 +54,20 @@ pub fn deploy(fields: &Value) -> Value {
     deploy
 }
 
+/// The answer to a source for a label on one cluster.
+pub fn begun(deploy: &Value) -> Value {
+    json!([{"label": deploy["label"], "cluster": deploy["cluster"], "deploy": deploy, "error": null}])
+}
+
+/// The same app's label on several clusters.
+pub fn spread(label: &str, clusters: &[&str]) -> Value {
+    let mut spread = app(&vec![label; clusters.len()]);
+    for (n, cluster) in clusters.iter().enumerate() {
+        spread["instances"][n]["cluster"] = json!(cluster);
+    }
+    spread
+}
+
 pub fn succeeded() -> Value {
     deploy(&json!({
         "status": "succeeded", "phase": "record", "release": 12, "urls": ["http://blog.localhost:8080/"],

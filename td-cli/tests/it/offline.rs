@@ -16,7 +16,10 @@ fn a_good_file_is_praised() {
     assert_snapshot!(desk.shown(&["app", "validate", "--label", "production"]));
     assert_snapshot!(desk.shown(&["app", "validate", "--label", "nope"]));
     let json: Value = serde_json::from_str(&desk.td(&["app", "validate", "--json"]).stdout).unwrap();
-    assert_eq!((&json["valid"], &json["labels"]["production"]["cluster"]), (&true.into(), &"milan".into()));
+    assert_eq!(
+        (&json["valid"], &json["labels"]["production"]["clusters"]),
+        (&true.into(), &serde_json::json!(["milan"]))
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::json;
 
-use crate::fixtures::{DEPLOY, deploy, events, over, succeeded};
+use crate::fixtures::{DEPLOY, begun, deploy, events, over, succeeded};
 use crate::gateway::Answer;
 use crate::td::Desk;
 
@@ -13,7 +13,7 @@ fn desk() -> Desk {
     let events =
         Answer { status: 200, body: events(1, &[over(&succeeded())]), breaks: false, hangs: false, early: false };
     desk.gateway
-        .on("POST /v1/apps/blog/deploys", 202, &deploy(&json!({})))
+        .on("POST /v1/apps/blog/deploys/label", 202, &begun(&deploy(&json!({}))))
         .answer(&format!("GET /v1/deploys/{DEPLOY}/events"), events);
     desk
 }

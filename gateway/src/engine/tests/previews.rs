@@ -2,10 +2,10 @@
 
 use magrathea_core::api::{DeployEventKind, InstanceInfo, SourceInfo};
 use magrathea_core::clusters::parse_clusters;
-use magrathea_core::names::{DeployId, LabelName};
+use magrathea_core::names::DeployId;
 use magrathea_core::people::{Access, Grant, Role, Scope};
 
-use super::world::{World, app, archive};
+use super::world::{World, app, archive, named};
 use crate::actor::Actor;
 use crate::api::error::Code;
 use crate::db::{apps, previews};
@@ -120,8 +120,8 @@ async fn two_branches_never_share_a_preview_and_an_instance_never_becomes_one() 
     let conn = world.state().db.conn().await.unwrap();
     let stored = apps::load_app(&conn, &app()).await.unwrap().unwrap();
     drop(conn);
-    let label: LabelName = "preview-login".parse().unwrap();
-    let refused = engine::end_preview(world.state(), &world.test.admin, &stored, &label, "").await.unwrap_err();
+    let name = named("preview-login");
+    let refused = engine::end_preview(world.state(), &world.test.admin, &stored, &name, "").await.unwrap_err();
     assert_eq!(refused.code, Code::NotPreview);
     assert_eq!(labels(&world).await, ["preview-login"]);
 }
@@ -140,8 +140,7 @@ async fn previews_are_bounded() {
     // Those that are there can still be deployed, and one that goes makes room.
     deploy(&world, of_branch("preview/a")).await;
     let stored = apps::load_app(&world.state().db.conn().await.unwrap(), &app()).await.unwrap().unwrap();
-    let label: LabelName = "preview-b".parse().unwrap();
-    engine::end_preview(world.state(), &world.test.admin, &stored, &label, "done").await.unwrap();
+    engine::end_preview(world.state(), &world.test.admin, &stored, &named("preview-b"), "done").await.unwrap();
     deploy(&world, of_branch("preview/c")).await;
     assert_eq!(labels(&world).await, ["preview-a", "preview-c"]);
 }
@@ -165,7 +164,7 @@ async fn a_grant_on_the_pattern_is_enough_for_previews_and_for_nothing_else() {
     let seen = engine::instance_infos(world.state(), &actor, None).await.unwrap();
     assert_eq!(seen.len(), 1);
     let conn = world.state().db.conn().await.unwrap();
-    let lines = crate::db::timeline::list(&conn, &actor.access, None, 50).await.unwrap();
+    let lines = crate::db::timeline::list(&conn, &actor.access, Default::default(), 50).await.unwrap();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.label.as_deref() == Some("preview-x")), "{lines:?}");
 }
 

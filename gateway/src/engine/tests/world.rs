@@ -17,6 +17,7 @@ use crate::api::error::ApiError;
 use crate::engine;
 use crate::hub::NodeRef;
 use crate::hub::fake::FakeAgent;
+use crate::services::access::InstanceName;
 use crate::state::State;
 use crate::testing::{self, TestState};
 
@@ -62,6 +63,8 @@ pub struct World {
     /// Told when the hanging action is reached.
     pub reached: Arc<Notify>,
     agent: Option<FakeAgent>,
+    /// Those of other clusters.
+    others: Vec<FakeAgent>,
 }
 
 pub fn node() -> NodeRef {
@@ -70,6 +73,11 @@ pub fn node() -> NodeRef {
 
 pub fn app() -> AppName {
     "blog".parse().unwrap()
+}
+
+/// An instance of the app, wherever its label lives.
+pub fn named(label: &str) -> InstanceName {
+    InstanceName { app: app(), label: label.parse().unwrap(), cluster: None }
 }
 
 impl World {
@@ -81,7 +89,7 @@ impl World {
     pub async fn with(change: impl FnOnce(&mut State)) -> Self {
         let mut test = testing::state().await;
         change(Arc::get_mut(&mut test.state).unwrap());
-        let mut world = World { test, held: Arc::default(), reached: Arc::default(), agent: None };
+        let mut world = World { test, held: Arc::default(), reached: Arc::default(), agent: None, others: Vec::new() };
         engine::start(world.state());
         world.connect();
         world
@@ -96,6 +104,18 @@ impl World {
     }
 
     pub fn connect(&mut self) {
+        self.agent = Some(self.agent_of(&node(), &self.held));
+    }
+
+    /// Brings the node of another cluster; gives what it holds.
+    pub fn join(&mut self, cluster: &str) -> Arc<Mutex<Held>> {
+        let held = Arc::default();
+        let node = NodeRef { cluster: cluster.parse().unwrap(), node: "node1".parse().unwrap() };
+        self.others.push(self.agent_of(&node, &held));
+        held
+    }
+
+    fn agent_of(&self, node: &NodeRef, held: &Arc<Mutex<Held>>) -> FakeAgent {
         let names = [
             "base",
             "router",
@@ -117,7 +137,7 @@ impl World {
             images: names.iter().map(|name| ((*name).to_owned(), format!("sha256:{name:0>64}"))).collect(),
             ..Default::default()
         };
-        let (held, reached, given) = (Arc::clone(&self.held), Arc::clone(&self.reached), report.clone());
+        let (held, reached, given) = (Arc::clone(held), Arc::clone(&self.reached), report.clone());
         let serve: crate::hub::fake::Serve = Arc::new(move |action| {
             let (held, reached, report) = (Arc::clone(&held), Arc::clone(&reached), given.clone());
             Box::pin(async move {
@@ -148,7 +168,7 @@ impl World {
                 Ok(reply)
             })
         });
-        self.agent = Some(FakeAgent::connect(&self.test.state.hub, &node(), report, serve));
+        FakeAgent::connect(&self.test.state.hub, node, report, serve)
     }
 
     /// Kills the gateway, as far as it can be done in one process: all its tasks end where they are. Then starts it.
@@ -227,7 +247,7 @@ impl World {
 
     pub async fn timeline(&self) -> Vec<String> {
         let conn = self.state().db.conn().await.unwrap();
-        let entries = crate::db::timeline::list(&conn, &self.test.admin.access, None, 50).await.unwrap();
+        let entries = crate::db::timeline::list(&conn, &self.test.admin.access, Default::default(), 50).await.unwrap();
         let entries = entries.into_iter().rev().filter(|entry| !entry.action.starts_with("node."));
         entries.map(|entry| format!("{} {}", entry.actor, entry.action)).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use magrathea_core::api::{DeployInfo, IfUnchanged};
+use magrathea_core::api::{DeployInfo, IfUnchanged, LabelDeploy};
 use magrathea_core::names::AppName;
 use magrathea_core::units::{Span, count};
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::upload::upload;
 use crate::client::{Client, Query};
-use crate::command::deploy::{print_running, print_summary, print_trial};
+use crate::command::deploy::{follow_all, print_running, print_summary, print_trial};
 use crate::context::{Context, locate};
 use crate::exit::{Exit, Failure};
 use crate::follow::{End, Until, follow};
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Wait this long for another deploy of the instance to end; without it td refuses at once
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5m")]
     wait: Option<Span>,
-    /// Deploy every label of magrathea.yml, side by side; the exit code is the first failure's
+    /// Deploy every label of magrathea.yml on each of its clusters, side by side; the exit code is the first failure's
     #[arg(long, conflicts_with = "events")]
     all: bool,
     /// Let only this share of the visitors meet the new release, in percent, until `td deploy promote` or `td deploy abort`
@@ -54,12 +54,28 @@ enum Unchanged {
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    if arguments.all {
-        return super::deploy_all::run(context, arguments).await;
-    }
     let begun = Instant::now();
-    let Sending { app, client, mut progress } = Sending::new(context)?;
-    let deploy: DeployInfo = send(context, arguments, (&app, &client), &progress, &["deploys"], begun).await?;
+    if arguments.all && context.globals.label.is_some() {
+        return Err(Failure::usage("--label and --all exclude each other"));
+    }
+    let (app, client) = (context.app(None)?, context.client()?);
+    let mut progress = Progress::new(context.printer, Target::Progress);
+    let sending = (&app, &client);
+    let deploy = if arguments.events {
+        // Events do not say which deploy they are of: there can be only one.
+        send(context, arguments, sending, &progress, &["deploys"], begun).await?
+    } else {
+        let labels = if arguments.all { "all" } else { "label" };
+        let all: Vec<LabelDeploy> = send(context, arguments, sending, &progress, &["deploys", labels], begun).await?;
+        match only(all, arguments.all) {
+            Ok(deploy) => deploy,
+            Err(several) => {
+                progress.finish();
+                let wait = (!arguments.no_wait).then(|| arguments.until());
+                return follow_all(context, several, wait).await;
+            }
+        }
+    };
 
     if deploy.unchanged {
         progress.finish();
@@ -72,8 +88,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
             printer.data(deploy.id.to_string());
         });
     }
-    let until =
-        Until { deadline: Some(tokio::time::Instant::now() + arguments.timeout.0), canary: arguments.canary.is_some() };
+    let until = arguments.until();
     let end = if arguments.events {
         follow(&client, deploy.id, until, &mut Events(context.printer)).await
     } else {
@@ -98,22 +113,23 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     }
 }
 
-/// What is needed to send a source.
-pub struct Sending<'a> {
-    pub app: AppName,
-    pub client: Client,
-    pub progress: Progress<'a>,
+impl Arguments {
+    fn until(&self) -> Until {
+        Until { deadline: Some(tokio::time::Instant::now() + self.timeout.0), canary: self.canary.is_some() }
+    }
 }
 
-impl<'a> Sending<'a> {
-    pub fn new(context: &Context<'a>) -> Result<Self, Failure> {
-        let progress = Progress::new(context.printer, Target::Progress);
-        Ok(Sending { app: context.app(None)?, client: context.client()?, progress })
+/// The deploy of one label on one cluster; several are told of together, as those of --all are.
+fn only(begun: Vec<LabelDeploy>, all: bool) -> Result<DeployInfo, Vec<LabelDeploy>> {
+    match <[LabelDeploy; 1]>::try_from(begun) {
+        Ok([LabelDeploy { deploy: Some(deploy), .. }]) if !all => Ok(deploy),
+        Ok([other]) => Err(vec![other]),
+        Err(several) => Err(several),
     }
 }
 
 /// Sends the chosen source to one of the app's routes.
-pub async fn send<T: DeserializeOwned>(
+async fn send<T: DeserializeOwned>(
     context: &Context<'_>,
     arguments: &Arguments,
     (app, client): (&AppName, &Client),
@@ -123,6 +139,7 @@ pub async fn send<T: DeserializeOwned>(
 ) -> Result<T, Failure> {
     let mut source = source::choose(&locate(&context.globals.folder)?, arguments.version)?;
     source.info.label = context.globals.label.clone();
+    source.info.cluster = context.globals.cluster.clone();
     source.info.create = true;
     source.info.if_unchanged = match arguments.if_unchanged {
         Unchanged::Skip => IfUnchanged::Skip,

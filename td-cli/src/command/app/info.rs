@@ -15,12 +15,11 @@ use crate::printer::{Look, Printer, clean};
 pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> {
     let name = context.app(named.name.as_deref())?;
     let answer = context.client()?.get(&["apps", name.as_str()], &Query::new()).await?;
-    let label = context.globals.label.as_ref();
     context.show(answer, |printer, app: AppInfo| {
         let now = Timestamp::now();
         let age = human::age(app.created, now);
         printer.data(format!("{}, of {}, made {age} ago", app.name, app.organisation));
-        for instance in app.instances.iter().filter(|i| label.is_none_or(|label| *label == i.label)) {
+        for instance in app.instances.iter().filter(|i| context.means(&i.label, &i.cluster)) {
             print_instance(printer, instance, now);
         }
         if app.instances.is_empty() {

@@ -15,10 +15,10 @@ pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
             printer.note("no apps yet; deploy one: td app deploy");
             return;
         }
-        let label = context.globals.label.as_ref();
+        let is_narrowed = context.globals.label.is_some() || context.globals.cluster.is_some();
         let rows = apps.iter().flat_map(|app| {
-            let here = app.instances.iter().filter(|i| label.is_none_or(|label| *label == i.label));
-            let nowhere = (app.instances.is_empty() && label.is_none()).then(|| {
+            let here = app.instances.iter().filter(|i| context.means(&i.label, &i.cluster));
+            let nowhere = (app.instances.is_empty() && !is_narrowed).then(|| {
                 let dash = || "-".to_owned();
                 [app.name.clone(), dash(), dash(), "empty".into(), dash(), dash()]
             });

@@ -67,12 +67,13 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         Some(label) => label.clone(),
         None => {
             let info: AppInfo = client.get(&["apps", app.as_str()], &Query::new()).await?;
-            instances::choose(&info.instances, app.as_str(), None)?.label.clone()
+            instances::choose(&info.instances, app.as_str(), context.wanted())?.label.clone()
         }
     };
     let mut reading = Reading {
         client: &client,
         path: ["apps", app.as_str(), "instances", &label, "logs"],
+        cluster: context.on_cluster(),
         arguments,
         view: View::new(context.printer, context.globals.json),
         cursor: None,
@@ -87,6 +88,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 struct Reading<'a> {
     client: &'a Client,
     path: [&'a str; 5],
+    cluster: Query,
     arguments: &'a Arguments,
     view: View<'a>,
     cursor: Option<String>,
@@ -140,7 +142,7 @@ impl Reading<'_> {
 
     fn query(&self) -> Query {
         let Arguments { follow, since, until, lines, layer, replica, release, grep, .. } = self.arguments;
-        let mut query = Query::new();
+        let mut query = self.cluster.clone();
         let mut add = |name: &str, value: Option<String>| query.extend(value.map(|value| (name.to_owned(), value)));
         add("follow", follow.then(|| "true".to_owned()));
         let layers = layer.iter().map(|layer| layer.as_str()).collect::<Vec<_>>().join(",");

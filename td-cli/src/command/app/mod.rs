@@ -2,7 +2,6 @@
 
 mod create;
 mod deploy;
-mod deploy_all;
 mod destroy;
 mod info;
 mod init;

@@ -23,7 +23,7 @@ pub struct Arguments {
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let name = context.app(arguments.named.name.as_deref())?;
     let app: AppInfo = context.client()?.get(&["apps", name.as_str()], &Query::new()).await?;
-    let instance = instances::choose(&app.instances, name.as_str(), context.globals.label.as_deref())?;
+    let instance = instances::choose(&app.instances, name.as_str(), context.wanted())?;
     if context.globals.json {
         context.printer.json(&instance.urls);
         return Ok(Exit::Done);

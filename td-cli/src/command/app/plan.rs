@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use magrathea_core::api::PlanPreview;
+use magrathea_core::api::{PlanPreview, SourceInfo};
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{Change, ChangeKind, FieldChange};
 use magrathea_core::units::count;
+use serde_json::Value;
 
 use super::upload::upload;
 use super::values;
@@ -35,8 +36,29 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     let client = context.client()?;
     let mut source = source::choose(&folder, arguments.version)?;
     source.info.label = context.globals.label.clone();
+    source.info.cluster = context.globals.cluster.clone();
     let segments = ["apps", app.as_str(), "plan"];
-    let answer: serde_json::Value = upload(&client, &segments, &source.kind, &source.info, &Sent::default()).await?;
+    let plan = async |info: &SourceInfo| -> Result<Value, Failure> {
+        upload(&client, &segments, &source.kind, info, &Sent::default()).await
+    };
+    let clusters = match plan(&source.info).await {
+        Ok(answer) => return show(context, arguments, answer),
+        // The label lives on several: each has a plan of its own.
+        Err(failure) if !failure.clusters.is_empty() && arguments.rendered.is_none() => failure.clusters,
+        Err(failure) => return Err(failure),
+    };
+    let mut plans = Vec::new();
+    for cluster in clusters {
+        plans.push(plan(&SourceInfo { cluster: Some(cluster), ..source.info.clone() }).await?);
+    }
+    if context.globals.json {
+        context.printer.json(&plans);
+        return Ok(Exit::Done);
+    }
+    plans.into_iter().try_fold(Exit::Done, |_, plan| show(context, arguments, plan))
+}
+
+fn show(context: &Context<'_>, arguments: &Arguments, answer: Value) -> Result<Exit, Failure> {
     if let Some(name) = &arguments.rendered {
         let preview: PlanPreview = serde_json::from_value(answer).map_err(Failure::not_understood)?;
         return print_rendered(context.printer, &preview.rendered, name);

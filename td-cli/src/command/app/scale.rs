@@ -1,16 +1,14 @@
 //! `td app scale`.
 
-use magrathea_core::api::{Counts, DeployInfo, ProcessInfo, Scale};
+use magrathea_core::api::{Counts, ProcessInfo, Scale};
 use magrathea_core::capacity::cpus;
 use magrathea_core::names::{LabelName, ProcessName};
 use magrathea_core::units::Span;
 
-use crate::client::Query;
-use crate::command::deploy::follow_to_end;
-use crate::context::Context;
+use crate::command::deploy::{each, follow_each};
+use crate::context::{Context, Place};
 use crate::exit::{Exit, Failure};
 use crate::human;
-use crate::progress::Target;
 use crate::table::{self, or_dash};
 
 #[derive(Debug, clap::Args)]
@@ -56,13 +54,10 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
             }
         }
     }
-    let (client, place) = match label {
-        Some(label) => context.place_of(&label).await?,
-        None => context.place().await?,
-    };
-    let path = place.segments("scale");
+    let label = label.as_deref().or(context.globals.label.as_deref());
     if counts.is_empty() {
-        let answer = client.get(&path, &Query::new()).await?;
+        let (client, place) = context.place_of(label).await?;
+        let answer = client.get(&place.segments("scale"), &place.query()).await?;
         return context.show(answer, |printer, processes: Vec<ProcessInfo>| {
             table::print(
                 printer,
@@ -72,9 +67,10 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         });
     }
     let body = Scale { counts, wait: arguments.wait.map(Span::whole_seconds) };
-    let deploy: DeployInfo = client.post(&path, &body).await?;
-    context.printer.note(format!("scaling {place}"));
-    follow_to_end(context, deploy.id, Target::Progress).await
+    let (client, places) = context.places_of(label).await?;
+    let scale = async |place: &Place| client.post_with(&place.segments("scale"), &place.query(), &body).await;
+    let begun = each(&places, scale, |place| context.printer.note(format!("scaling {place}"))).await?;
+    follow_each(context, begun).await
 }
 
 fn row(process: &ProcessInfo) -> [String; 7] {

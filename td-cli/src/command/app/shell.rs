@@ -83,7 +83,7 @@ async fn detach(context: &Context<'_>, arguments: &Run) -> Result<Exit, Failure>
     let (client, place) = context.place().await?;
     let wanted =
         StartRun { command: command_line(&arguments.command), time_limit: Some(arguments.time_limit.0.as_secs()) };
-    let run: RunInfo = client.post(&place.segments("runs"), &wanted).await?;
+    let run: RunInfo = client.post_with(&place.segments("runs"), &place.query(), &wanted).await?;
     print_detached(context, &run, &place);
     Ok(Exit::Done)
 }
@@ -96,6 +96,7 @@ async fn program(
     mut query: Query,
 ) -> Result<Exit, Failure> {
     let (client, place) = context.place().await?;
+    query.extend(place.query());
     if !command.is_empty() {
         query.push(("command".into(), command_line(command)));
     }

@@ -81,7 +81,8 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 }
 
 async fn open(client: &Client, place: &Place, to: To) -> Result<(stream::Sender, stream::Receiver), Failure> {
-    let query: Query = vec![("to".into(), to.as_str().into())];
+    let mut query: Query = vec![("to".into(), to.as_str().into())];
+    query.extend(place.query());
     client.websocket(&place.segments("tunnel"), &query).await
 }
 

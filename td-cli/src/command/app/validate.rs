@@ -34,7 +34,7 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Label {
-    cluster: Option<String>,
+    clusters: Vec<String>,
     branch: Option<String>,
     buildpack: String,
     reason: String,
@@ -102,7 +102,7 @@ fn chosen(manifest: &Manifest, label: Option<&str>) -> Result<Vec<(String, Resol
 
 fn describe(resolved: &Resolved, recipe: Recipe) -> Result<Label, Failure> {
     Ok(Label {
-        cluster: resolved.cluster.as_ref().map(ToString::to_string),
+        clusters: resolved.clusters.iter().map(ToString::to_string).collect(),
         branch: resolved.branch.clone(),
         buildpack: recipe.buildpack,
         reason: recipe.reason,
@@ -124,7 +124,8 @@ fn print(context: &Context<'_>, arguments: &Arguments, report: &Report, has_file
     if report.valid {
         printer.note(if has_file { "magrathea.yml is valid" } else { "no magrathea.yml: the defaults hold" });
         for (name, label) in &report.labels {
-            let cluster = label.cluster.as_deref().unwrap_or("the gateway's only cluster");
+            let clusters = label.clusters.join(", ");
+            let cluster = if clusters.is_empty() { "the gateway's only cluster" } else { &clusters };
             printer.note(format!("  {name} on {cluster}: {} ({})", label.buildpack, label.reason));
         }
     }

@@ -47,7 +47,7 @@ pub async fn follow_all(context: &Context<'_>, deploys: &[DeployInfo]) -> Result
     let client = context.client()?;
     let mut exit = Exit::Done;
     for deploy in deploys {
-        context.printer.note(format!("deploying {} ({}) with it", deploy.app, deploy.label));
+        context.printer.note(format!("deploying {} ({} on {}) with it", deploy.app, deploy.label, deploy.cluster));
         let mut progress = Progress::new(context.printer, Target::Progress);
         let end = follow(&client, deploy.id, Until::default(), &mut progress).await;
         progress.finish();

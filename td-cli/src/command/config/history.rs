@@ -33,6 +33,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     let label = context.globals.label.as_ref();
     let mut query: Query = vec![("limit".into(), arguments.limit.to_string())];
     query.extend(label.map(|label| ("label".to_owned(), label.clone())));
+    query.extend(context.on_cluster());
     let mut values: Vec<ConfigChange> = client.get(&["apps", app.as_str(), "config-history"], &Query::new()).await?;
     values.retain(|change| change.label.is_none() || label.is_none() || change.label.as_ref() == label);
     values.truncate(arguments.limit);

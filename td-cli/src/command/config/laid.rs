@@ -4,7 +4,7 @@ use magrathea_core::api::{Configuration, ConfigurationTexts, RestoreLayer, Resto
 use magrathea_core::names::Layer;
 
 use super::history::SHORT;
-use crate::client::{Client, Query};
+use crate::client::Client;
 use crate::command::release::print_texts;
 use crate::context::{Context, Place};
 use crate::exit::{Exit, Failure};
@@ -52,7 +52,7 @@ pub async fn show(context: &Context<'_>, arguments: &ShowArguments) -> Result<Ex
     let (client, place) = context.place().await?;
     let id = choose(&client, &place, arguments.id.as_ref()).await?;
     let path = ["apps", &place.app, "instances", &place.label, "configurations", &id];
-    let mut configuration: ConfigurationTexts = client.get(&path, &Query::new()).await?;
+    let mut configuration: ConfigurationTexts = client.get(&path, &place.query()).await?;
     configuration.texts.retain(|name, _| is_of(name, arguments.layer));
     if context.globals.json {
         context.printer.json(&configuration);
@@ -72,7 +72,8 @@ pub async fn diff(context: &Context<'_>, arguments: &DiffArguments) -> Result<Ex
     let (client, place) = context.place().await?;
     let id = choose(&client, &place, arguments.to.as_ref()).await?;
     let path = ["apps", &place.app, "instances", &place.label, "configurations", &id, "diff"];
-    let query: Query = arguments.from.iter().map(|from| ("from".to_owned(), from.clone())).collect();
+    let mut query = place.query();
+    query.extend(arguments.from.iter().map(|from| ("from".to_owned(), from.clone())));
     let mut texts: Vec<TextDifference> = client.get(&path, &query).await?;
     texts.retain(|text| is_of(&text.name, arguments.layer));
     if context.globals.json {
@@ -88,7 +89,8 @@ pub async fn diff(context: &Context<'_>, arguments: &DiffArguments) -> Result<Ex
 pub async fn restore(context: &Context<'_>, arguments: &RestoreArguments) -> Result<Exit, Failure> {
     let (client, place) = context.place().await?;
     let path = ["apps", &place.app, "instances", &place.label, "configurations", &arguments.id, "restore"];
-    let restored: RestoredLayer = client.post(&path, &RestoreLayer { layer: arguments.layer }).await?;
+    let restored: RestoredLayer =
+        client.post_with(&path, &place.query(), &RestoreLayer { layer: arguments.layer }).await?;
     if context.globals.json {
         context.printer.json(&restored);
     } else if restored.differences.is_empty() {
@@ -111,8 +113,7 @@ async fn choose(client: &Client, place: &Place, id: Option<&String>) -> Result<S
     if let Some(id) = id {
         return Ok(id.clone());
     }
-    let query: Query = vec![("label".into(), place.label.clone()), ("limit".into(), "1".into())];
-    let newest: Vec<Configuration> = client.get(&["apps", &place.app, "configurations"], &query).await?;
+    let newest: Vec<Configuration> = client.get(&["apps", &place.app, "configurations"], &place.narrow(1)).await?;
     let id = newest.into_iter().next().map(|newest| newest.id.chars().take(SHORT).collect());
     id.ok_or_else(|| {
         Failure::say(Exit::Failed, format!("nothing was laid for {place} yet")).hint("deploy it first: td app deploy")

@@ -11,7 +11,7 @@ pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let app = context.app(None)?;
     let label = context.globals.label.clone().unwrap_or_else(|| "default".to_owned());
     let path = ["apps", app.as_str(), "instances", &label, "db", "rotate"];
-    let deploys: Vec<DeployInfo> = context.client()?.post(&path, &json!({})).await?;
+    let deploys: Vec<DeployInfo> = context.client()?.post_with(&path, &context.on_cluster(), &json!({})).await?;
     context
         .printer
         .note(format!("the database of {app} ({label}) gets a new password; the former one is good until then"));

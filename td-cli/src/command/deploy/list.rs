@@ -20,9 +20,8 @@ pub struct Arguments {
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let app = context.app(None)?;
     let answer = context.client()?.get(&["apps", app.as_str(), "deploys"], &Query::new()).await?;
-    let label = context.globals.label.clone();
     context.show(answer, |printer, mut deploys: Vec<DeployInfo>| {
-        deploys.retain(|deploy| label.as_ref().is_none_or(|label| *label == deploy.label));
+        deploys.retain(|deploy| context.means(&deploy.label, &deploy.cluster));
         deploys.truncate(arguments.limit);
         print(printer, &deploys);
     })
@@ -31,11 +30,18 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 /// A table of deploys.
 pub fn print(printer: &Printer, deploys: &[DeployInfo]) {
     let now = Timestamp::now();
+    let first = deploys.first().map(|deploy| &deploy.cluster);
+    let are_several = deploys.iter().any(|deploy| Some(&deploy.cluster) != first);
     let rows = deploys.iter().map(|deploy| {
         let took = deploy.finished.map(|end| human::duration(end.duration_since(deploy.created).unsigned_abs()));
         [
             deploy.id.to_string(),
-            format!("{}/{}", deploy.app, deploy.label),
+            // One cluster is not told of, several are.
+            if are_several {
+                format!("{}/{} on {}", deploy.app, deploy.label, deploy.cluster)
+            } else {
+                format!("{}/{}", deploy.app, deploy.label)
+            },
             or_dash(deploy.release),
             describe_status(deploy),
             human::age(deploy.created, now),

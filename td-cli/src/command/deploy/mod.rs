@@ -5,13 +5,15 @@ mod info;
 mod list;
 mod log;
 mod result;
+mod several;
 mod trial;
 
 pub use list::{describe_status, print};
 pub use log::{conclude, follow_to_end};
 pub use result::{print_running, print_summary, print_trial};
+pub use several::{Begun, each, follow_all, follow_each};
 
-use magrathea_core::api::DeployInfo;
+use magrathea_core::api::{DeployInfo, Phase};
 use uuid::Uuid;
 
 use crate::client::{Client, Query};
@@ -56,14 +58,30 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
 }
 
 impl Which {
+    /// Those that have a release on trial, when no id is said: a label on several clusters may have one on each.
+    async fn find_trials(&self, context: &Context<'_>, client: &Client) -> Result<Vec<Uuid>, Failure> {
+        if let Some(id) = self.id {
+            return Ok(vec![id]);
+        }
+        let app = context.app(None)?;
+        let deploys: Vec<DeployInfo> = client.get(&["apps", app.as_str(), "deploys"], &Query::new()).await?;
+        let on_trial = |d: &&DeployInfo| !d.status.is_final() && d.phase == Phase::Canary;
+        let newest = deploys.iter().filter(|d| context.means(&d.label, &d.cluster)).max_by_key(|d| d.created);
+        let newest = newest.ok_or_else(|| {
+            Failure::say(Exit::Failed, format!("{app} was never deployed")).hint("deploy it: td app deploy")
+        })?;
+        let of_label = deploys.iter().filter(|d| d.label == newest.label && context.means(&d.label, &d.cluster));
+        let trials: Vec<Uuid> = of_label.filter(on_trial).map(|deploy| deploy.id).collect();
+        Ok(if trials.is_empty() { vec![newest.id] } else { trials })
+    }
+
     async fn find(&self, context: &Context<'_>, client: &Client) -> Result<Uuid, Failure> {
         if let Some(id) = self.id {
             return Ok(id);
         }
         let app = context.app(None)?;
         let deploys: Vec<DeployInfo> = client.get(&["apps", app.as_str(), "deploys"], &Query::new()).await?;
-        let label = context.globals.label.as_ref();
-        let newest = deploys.iter().filter(|d| label.is_none_or(|label| *label == d.label)).max_by_key(|d| d.created);
+        let newest = deploys.iter().filter(|d| context.means(&d.label, &d.cluster)).max_by_key(|d| d.created);
         newest.map(|deploy| deploy.id).ok_or_else(|| {
             Failure::say(Exit::Failed, format!("{app} was never deployed")).hint("deploy it: td app deploy")
         })

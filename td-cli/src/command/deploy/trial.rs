@@ -13,15 +13,29 @@ use crate::progress::{Progress, Target};
 
 pub async fn promote(context: &Context<'_>, which: &Which) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let id = which.find(context, &client).await?;
-    let _: Value = client.post(&["deploys", &id.to_string(), "promote"], &serde_json::json!({})).await?;
-    let (exit, _) = see_end(context, &client, id).await?;
-    Ok(exit)
+    let trials = which.find_trials(context, &client).await?;
+    for id in &trials {
+        let _: Value = client.post(&["deploys", &id.to_string(), "promote"], &serde_json::json!({})).await?;
+    }
+    let mut first = Exit::Done;
+    for id in trials {
+        let (exit, _) = see_end(context, &client, id).await?;
+        first = if first == Exit::Done { exit } else { first };
+    }
+    Ok(first)
 }
 
 pub async fn abort(context: &Context<'_>, which: &Which) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let id = which.find(context, &client).await?;
+    let mut first = Exit::Done;
+    for id in which.find_trials(context, &client).await? {
+        let exit = abort_one(context, &client, id).await?;
+        first = if first == Exit::Done { exit } else { first };
+    }
+    Ok(first)
+}
+
+async fn abort_one(context: &Context<'_>, client: &Client, id: Uuid) -> Result<Exit, Failure> {
     let text = id.to_string();
     let deploy: DeployInfo = client.get(&["deploys", &text], &Query::new()).await?;
     if deploy.status.is_final() || deploy.phase != Phase::Canary {
@@ -29,7 +43,7 @@ pub async fn abort(context: &Context<'_>, which: &Which) -> Result<Exit, Failure
             .hint(format!("see how far it is: td deploy info {id}")));
     }
     let _: Value = client.post(&["deploys", &text, "cancel"], &serde_json::json!({})).await?;
-    let (exit, end) = see_end(context, &client, id).await?;
+    let (exit, end) = see_end(context, client, id).await?;
     // That it is taken back is what was asked for.
     Ok(if end == Some(DeployStatus::Cancelled) { Exit::Done } else { exit })
 }

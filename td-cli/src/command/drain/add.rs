@@ -27,9 +27,9 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
     let ca = arguments.ca.as_ref().map(read).transpose()?;
     let client = context.client()?;
-    let (app, label) = super::which(context, &client).await?;
+    let (app, label, query) = super::which(context, &client).await?;
     let body = NewDrain { url: arguments.url.clone(), ca, layers: arguments.layer.clone() };
-    let made: DrainInfo = client.post(&["apps", &app, "instances", &label, "drains"], &body).await?;
+    let made: DrainInfo = client.post_with(&["apps", &app, "instances", &label, "drains"], &query, &body).await?;
     context.done(&made);
     context
         .printer

@@ -4,15 +4,14 @@ use jiff::Timestamp;
 use magrathea_core::api::DrainInfo;
 use magrathea_core::logs::{LogLayer, shown};
 
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::{human, table};
 
 pub async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let (app, label) = super::which(context, &client).await?;
-    let answer = client.get(&["apps", &app, "instances", &label, "drains"], &Query::new()).await?;
+    let (app, label, query) = super::which(context, &client).await?;
+    let answer = client.get(&["apps", &app, "instances", &label, "drains"], &query).await?;
     context.show(answer, |printer, drains: Vec<DrainInfo>| {
         let now = Timestamp::now();
         let rows = drains.into_iter().map(|drain| {

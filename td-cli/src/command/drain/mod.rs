@@ -31,13 +31,13 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
     }
 }
 
-/// The app and label that are meant.
-async fn which(context: &Context<'_>, client: &Client) -> Result<(String, String), Failure> {
+/// The app and label that are meant, and the parameter that names the cluster.
+async fn which(context: &Context<'_>, client: &Client) -> Result<(String, String, Query), Failure> {
     let app = context.app(None)?.to_string();
     if let Some(label) = &context.globals.label {
-        return Ok((app, label.clone()));
+        return Ok((app, label.clone(), context.on_cluster()));
     }
     let info: AppInfo = client.get(&["apps", &app], &Query::new()).await?;
-    let label = instances::choose(&info.instances, &app, None)?.label.clone();
-    Ok((app, label))
+    let label = instances::choose(&info.instances, &app, context.wanted())?.label.clone();
+    Ok((app, label, context.on_cluster()))
 }

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
@@ -14,9 +13,9 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let (app, label) = super::which(context, &client).await?;
+    let (app, label, query) = super::which(context, &client).await?;
     let id = &arguments.id;
-    client.delete(&["apps", &app, "instances", &label, "drains", id], &Query::new()).await?;
+    client.delete(&["apps", &app, "instances", &label, "drains", id], &query).await?;
     context.done(&json!({"removed": id}));
     context.printer.note(format!("ended the drain {id}"));
     Ok(Exit::Done)

@@ -3,7 +3,6 @@
 use magrathea_core::api::{Difference, Differing, ReleaseDiff, TextDifference};
 
 use super::Number;
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::{Look, Printer, clean};
@@ -32,7 +31,8 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         None => super::rollback::before(&client, &place, to).await?,
     };
     let path = ["apps", &place.app, "instances", &place.label, "releases", &to.0.to_string(), "diff"];
-    let query: Query = vec![("from".into(), from.0.to_string())];
+    let mut query = place.query();
+    query.push(("from".into(), from.0.to_string()));
     let answer = client.get(&path, &query).await?;
     context.show(answer, |printer, diff: ReleaseDiff| render(printer, &diff))
 }

@@ -5,7 +5,6 @@ use magrathea_core::api::Release;
 
 use super::Number;
 use super::list::describe_state;
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -26,7 +25,7 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         None => super::rollback::serving(&client, &place).await?,
     };
     let path = ["apps", &place.app, "instances", &place.label, "releases", &number.0.to_string()];
-    let answer = client.get(&path, &Query::new()).await?;
+    let answer = client.get(&path, &place.query()).await?;
     context.show(answer, render)
 }
 

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use magrathea_core::api::{Release, ReleaseState};
 
-use crate::client::Query;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -26,7 +25,7 @@ pub struct Arguments {
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
     let app = context.app(None)?;
-    let mut query = Query::new();
+    let mut query = context.on_cluster();
     query.push(("limit".into(), arguments.limit.to_string()));
     if let Some(label) = &context.globals.label {
         query.push(("label".into(), label.clone()));
@@ -41,13 +40,16 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
 
 fn print(printer: &Printer, releases: &[Release]) {
     let now = Timestamp::now();
+    // One cluster is not told of, several are.
+    let first = releases.first().map(|release| &release.cluster);
+    let are_several = releases.iter().any(|release| Some(&release.cluster) != first);
     let rows = releases.iter().map(|release| {
         let info = &release.release;
         let commit = info.commit.as_ref().map(|commit| commit.chars().take(COMMIT).collect::<String>());
         let message = info.message.as_deref().unwrap_or("-");
         [
             info.number.to_string(),
-            release.label.clone(),
+            if are_several { format!("{} on {}", release.label, release.cluster) } else { release.label.clone() },
             describe_state(release).to_owned(),
             human::age(info.created, now),
             or_dash(commit),

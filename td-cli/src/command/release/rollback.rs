@@ -1,15 +1,14 @@
 //! `td release rollback`.
 
-use magrathea_core::api::{DeployInfo, Release, ReleaseState, Rollback};
+use magrathea_core::api::{Release, ReleaseState, Rollback};
 use magrathea_core::names::ReleaseNumber;
 use magrathea_core::units::Span;
 
 use super::Number;
-use crate::client::{Client, Query};
-use crate::command::deploy::follow_to_end;
+use crate::client::Client;
+use crate::command::deploy::{each, follow_each};
 use crate::context::{Context, Place};
 use crate::exit::{Exit, Failure};
-use crate::progress::Target;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -22,13 +21,17 @@ pub struct Arguments {
 }
 
 pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let (client, place) = context.place().await?;
-    let path = ["apps", &place.app, "instances", &place.label, "rollback"];
+    let (client, places) = context.places_of(context.globals.label.as_deref()).await?;
+    if let (Some(Number(number)), [_, _, ..]) = (arguments.release, places.as_slice()) {
+        let clusters = places.iter().map(|place| place.cluster.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Failure::usage(format!("each cluster has a {number} of its own"))
+            .hint(format!("say --cluster: {clusters}; without a number all go back by one")));
+    }
     let wait = arguments.wait.map(Span::whole_seconds);
     let body = Rollback { release: arguments.release.map(|Number(number)| number), wait };
-    let deploy: DeployInfo = client.post(&path, &body).await?;
-    context.printer.note(format!("rolling {place} back"));
-    follow_to_end(context, deploy.id, Target::Progress).await
+    let roll_back = async |place: &Place| client.post_with(&place.segments("rollback"), &place.query(), &body).await;
+    let begun = each(&places, roll_back, |place| context.printer.note(format!("rolling {place} back"))).await?;
+    follow_each(context, begun).await
 }
 
 /// The release that an instance serves.
@@ -51,6 +54,5 @@ pub async fn before(client: &Client, place: &Place, number: ReleaseNumber) -> Re
 }
 
 async fn list(client: &Client, place: &Place) -> Result<Vec<Release>, Failure> {
-    let query: Query = vec![("label".into(), place.label.clone()), ("limit".into(), "500".into())];
-    client.get(&["apps", &place.app, "releases"], &query).await
+    client.get(&["apps", &place.app, "releases"], &place.narrow(500)).await
 }

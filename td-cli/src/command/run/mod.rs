@@ -54,9 +54,8 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
 async fn list(context: &Context<'_>) -> Result<Exit, Failure> {
     let app = context.app(None)?;
     let answer = context.client()?.get(&["apps", app.as_str(), "runs"], &Query::new()).await?;
-    let label = context.globals.label.clone();
     context.show(answer, |printer, mut runs: Vec<RunInfo>| {
-        runs.retain(|run| label.as_ref().is_none_or(|label| *label == run.label));
+        runs.retain(|run| context.means(&run.label, &run.cluster));
         let now = Timestamp::now();
         let rows = runs.iter().map(|run| {
             let took = run.ended.map(|end| human::duration(end.duration_since(run.started).unsigned_abs()));

@@ -1,0 +1,184 @@
+//! One label on several clusters.
+
+use std::sync::{Arc, Mutex};
+
+use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, Promote, Rollback, SourceInfo};
+use magrathea_core::clusters::parse_clusters;
+use magrathea_core::names::{ClusterName, DeployId};
+
+use super::world::{Held, World, app, archive, named};
+use crate::api::error::{ApiError, Code};
+use crate::engine::{self, Labels};
+use crate::services::access::InstanceName;
+use crate::services::releases;
+use crate::testing::CLUSTERS;
+
+const BOTH: &str = "labels: {production: {cluster: [local, rome]}, staging: {cluster: local}}";
+
+/// A gateway of two clusters, and what the second one's node holds.
+async fn two_clusters() -> (World, Arc<Mutex<Held>>) {
+    let mut world = World::new().await;
+    let rome = CLUSTERS.replace("clusters:\n", "").replace("local:", "rome:").replace("127.0.0.1", "127.0.0.2");
+    let both = parse_clusters("clusters.yml", &format!("{CLUSTERS}{rome}")).unwrap();
+    world.test.clusters.send_replace(Arc::new(both));
+    let held = world.join("rome");
+    (world, held)
+}
+
+fn of(label: &str) -> SourceInfo {
+    SourceInfo { label: Some(label.into()), create: true, ..SourceInfo::default() }
+}
+
+fn on(label: &str, cluster: &str) -> InstanceName {
+    InstanceName { cluster: Some(cluster.parse().unwrap()), ..named(label) }
+}
+
+async fn submit(world: &World, labels: Labels, manifest: &str, info: SourceInfo) -> Result<Vec<LabelDeploy>, ApiError> {
+    let body = archive(&[("magrathea.yml", manifest), ("index.php", "<?php echo 1;")]);
+    let body = futures_util::stream::iter([Ok::<_, String>(body)]);
+    engine::submit_all(world.state(), &world.test.admin, &app(), labels, info, body).await
+}
+
+/// Deploys a label everywhere and waits for all ends: cluster, and how it went.
+async fn deploy(world: &World, manifest: &str, label: &str) -> Vec<(String, DeployStatus)> {
+    let mut ended = Vec::new();
+    for begun in submit(world, Labels::One, manifest, of(label)).await.unwrap() {
+        let deploy = world.finished(DeployId(begun.deploy.unwrap().id)).await;
+        assert_eq!(begun.cluster.as_deref(), Some(deploy.cluster.as_str()));
+        ended.push((deploy.cluster, deploy.status));
+    }
+    ended
+}
+
+async fn instances(world: &World) -> Vec<magrathea_core::api::InstanceInfo> {
+    engine::instance_infos(world.state(), &world.test.admin, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_label_gets_an_instance_on_each_of_its_clusters() {
+    let (world, rome) = two_clusters().await;
+    let both = [("local".to_owned(), DeployStatus::Succeeded), ("rome".to_owned(), DeployStatus::Succeeded)];
+    assert_eq!(deploy(&world, BOTH, "production").await, both);
+    let all = instances(&world).await;
+    assert_eq!(all.len(), 2);
+    assert_ne!(all[0].id, all[1].id);
+    // The default host is below each cluster's own domain, which is the same here: a host belongs to one instance of each.
+    assert_eq!(all[0].urls, all[1].urls);
+    assert_eq!((world.held().serving, rome.lock().unwrap().serving), (Some(1), Some(1)));
+
+    // What is about one instance says which there are.
+    let state = world.state();
+    let refused = engine::instance_info(state, &world.test.admin, &named("production")).await.unwrap_err();
+    assert_eq!((refused.code, refused.clusters), (Code::ClusterAmbiguous, vec!["local".into(), "rome".into()]));
+    assert!(refused.hint.unwrap().contains("blog.production.CLUSTER over SSH"));
+    let found = engine::instance_info(state, &world.test.admin, &on("production", "rome")).await.unwrap();
+    assert_eq!(found.cluster, "rome");
+    let missing = engine::instance_info(state, &world.test.admin, &on("production", "oslo")).await.unwrap_err();
+    assert_eq!((missing.code, missing.hint.as_deref()), (Code::InstanceNotFound, Some("it lives on local, rome")));
+    let refused = world.submit(BOTH, of("production")).await.unwrap_err();
+    assert_eq!(refused.code, Code::ClusterAmbiguous);
+
+    // On one of them alone.
+    let info = SourceInfo { cluster: Some("rome".into()), ..of("production") };
+    let only = world.submit(BOTH, info.clone()).await.unwrap();
+    assert_eq!(world.finished(DeployId(only.id)).await.cluster, "rome");
+    assert_eq!((world.held().serving, rome.lock().unwrap().serving), (Some(1), Some(2)));
+    let elsewhere = world.submit(BOTH, SourceInfo { cluster: Some("oslo".into()), ..info }).await.unwrap_err();
+    assert_eq!((elsewhere.code, elsewhere.hint.as_deref()), (Code::ClusterUnknown, Some("it lives on local, rome")));
+    let back = releases::rollback(state, &world.test.admin, &on("production", "rome"), Rollback::default()).await;
+    assert_eq!(world.finished(DeployId(back.unwrap().id)).await.status, DeployStatus::Succeeded);
+    assert_eq!((world.held().serving, rome.lock().unwrap().serving), (Some(1), Some(1)));
+
+    // One can go without the other.
+    let conn = state.db.conn().await.unwrap();
+    let stored = crate::db::apps::load_app(&conn, &app()).await.unwrap().unwrap();
+    drop(conn);
+    engine::destroy_instance(state, &world.test.admin, &stored, &on("production", "rome")).await.unwrap();
+    let left = instances(&world).await;
+    assert_eq!(left.iter().map(|instance| instance.cluster.as_str()).collect::<Vec<_>>(), ["local"]);
+}
+
+#[tokio::test]
+async fn one_cluster_fails_while_the_other_goes_on() {
+    let (world, rome) = two_clusters().await;
+    rome.lock().unwrap().fail.insert("Build".into());
+    let ended = deploy(&world, BOTH, "production").await;
+    assert_eq!(ended[0].1, DeployStatus::Succeeded);
+    assert_eq!(ended[1].1, DeployStatus::Failed);
+    assert_eq!((world.held().serving, rome.lock().unwrap().serving), (Some(1), None));
+    assert_eq!(deploy(&world, BOTH, "production").await[1].1, DeployStatus::Succeeded);
+    assert_eq!(rome.lock().unwrap().serving, Some(1));
+
+    // A cluster that clusters.yml has not is told, and no hindrance to the other.
+    let unknown = "labels: {production: {cluster: [local, mars]}}";
+    let begun = submit(&world, Labels::One, unknown, of("production")).await.unwrap();
+    assert_eq!(begun[1].cluster.as_deref(), Some("mars"));
+    assert_eq!(begun[1].error.as_ref().unwrap().code, "cluster_unknown");
+    world.finished(DeployId(begun[0].deploy.as_ref().unwrap().id)).await;
+    // Where there is only one, its error is the answer.
+    let alone = submit(&world, Labels::One, "labels: {a: {cluster: mars}}", of("a")).await.unwrap_err();
+    assert_eq!(alone.code, Code::ClusterUnknown);
+}
+
+#[tokio::test]
+async fn all_labels_go_to_all_of_their_clusters() {
+    let (world, _) = two_clusters().await;
+    let all = |info| submit(&world, Labels::All, BOTH, info);
+    let told = |begun: Vec<LabelDeploy>| {
+        begun.into_iter().map(|one| format!("{} {}", one.label, one.cluster.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let info = SourceInfo { create: true, wait: Some(30), ..SourceInfo::default() };
+    let begun = all(info.clone()).await.unwrap();
+    for one in &begun {
+        world.finished(DeployId(one.deploy.as_ref().unwrap().id)).await;
+    }
+    assert_eq!(told(begun), ["production local", "production rome", "staging local"]);
+    let begun = all(SourceInfo { cluster: Some("rome".into()), ..info }).await.unwrap();
+    world.finished(DeployId(begun[0].deploy.as_ref().unwrap().id)).await;
+    assert_eq!(told(begun), ["production rome"]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_leaves_the_list_is_told_and_serves_on() {
+    let (world, rome) = two_clusters().await;
+    deploy(&world, BOTH, "production").await;
+    let begun = submit(&world, Labels::One, "labels: {production: {cluster: local}}", of("production")).await.unwrap();
+    let events = world.events(DeployId(begun[0].deploy.as_ref().unwrap().id)).await;
+    let told = events.iter().find_map(|event| {
+        let text = format!("{event:?}");
+        text.contains("production on rome has left magrathea.yml").then_some(text)
+    });
+    assert!(told.unwrap().contains("td app destroy --label production --cluster rome"));
+    let absent = async || {
+        let all = instances(&world).await;
+        all.into_iter().filter(|i| i.absent_since.is_some()).map(|i| i.cluster).collect::<Vec<_>>()
+    };
+    assert_eq!(absent().await, ["rome"]);
+    assert_eq!(rome.lock().unwrap().serving, Some(1));
+    deploy(&world, BOTH, "production").await;
+    assert_eq!(absent().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_promoted_comes_from_the_targets_own_cluster() {
+    let (world, rome) = two_clusters().await;
+    let manifest = "cluster: [local, rome]\nlabels: {staging: {}, production: {}}";
+    deploy(&world, manifest, "staging").await;
+    deploy(&world, manifest, "staging").await;
+    let promote = async |name: &InstanceName, to_cluster: Option<&str>| -> Result<DeployInfo, ApiError> {
+        let body = Promote { to: "production".into(), to_cluster: to_cluster.map(str::to_owned), wait: None };
+        releases::promote(world.state(), &world.test.admin, name, body).await
+    };
+    assert_eq!(promote(&named("staging"), None).await.unwrap_err().code, Code::ClusterAmbiguous);
+    assert_eq!(promote(&on("staging", "rome"), None).await.unwrap_err().code, Code::ClusterAmbiguous);
+    let begun = promote(&named("staging"), Some("rome")).await.unwrap();
+    let ended = world.finished(DeployId(begun.id)).await;
+    assert_eq!((ended.cluster.as_str(), ended.status), ("rome", DeployStatus::Succeeded));
+    let cluster: ClusterName = "rome".parse().unwrap();
+    let told = crate::db::timeline::Of { cluster: Some(&cluster), ..Default::default() };
+    let conn = world.state().db.conn().await.unwrap();
+    let lines = crate::db::timeline::list(&conn, &world.test.admin.access, told, 50).await.unwrap();
+    assert!(lines.iter().any(|line| line.message.contains("v2 of staging on rome is promoted to production")));
+    assert!(lines.iter().all(|line| line.cluster.as_deref() == Some("rome")));
+    assert_eq!(rome.lock().unwrap().calls.iter().filter(|call| *call == "Build").count(), 2);
+}

@@ -8,6 +8,7 @@ pub mod plain;
 pub mod push;
 pub mod readers;
 pub mod repo;
+pub mod second;
 pub mod site;
 pub mod ssh;
 pub mod terminal;

@@ -7,6 +7,7 @@ pub mod clusters;
 pub mod commands;
 pub mod config;
 pub mod db;
+mod disk;
 pub mod doors;
 pub mod drains;
 pub mod engine;

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use magrathea_tests::load::{Load, failures};
 use magrathea_tests::{Lab, site::Site, until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 fn page(version: u32) -> String {
     format!("<?php header('Cache-Control: max-age=60'); echo 'version {version}', $_SERVER['HTTP_COOKIE'] ?? '';")
@@ -82,15 +85,33 @@ async fn a_share_of_the_visitors_meets_a_release_on_trial() {
     until(Duration::from_secs(20), "nothing is left", || site.release_services().len() == 1);
     assert_eq!(failures(&load.finish()), Vec::<String>::new());
 
-    // One that dies is taken back by itself.
+    // An access list that is edited meanwhile holds at once, and the trial goes on.
+    lab.td(&lab.home, &["access", "set", "canary-ban", "192.0.2.1"]).ok();
+    site.file("magrathea.yml", "access: {deny: [canary-ban]}\n");
+    site.deploy().ok();
     site.td(&["app", "deploy", "--dirty", "--canary", "50"]).ok();
+    for (entry, status) in [("127.0.0.1", 403), ("192.0.2.1", 200)] {
+        lab.td(&lab.home, &["access", "set", "canary-ban", entry]).ok();
+        let edited = Instant::now();
+        while (site.get("/").await.0, site.newest_deploy()["phase"].as_str()) != (status, Some("canary")) {
+            assert!(edited.elapsed() < Duration::from_secs(5), "{entry}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Neither release lets more in than the other.
+        let visits = futures_util::future::join_all((0..40).map(|_| site.get("/"))).await;
+        assert!(visits.iter().all(|(seen, _)| *seen == status), "{visits:?}");
+    }
+
+    // One that dies is taken back by itself.
     let slug = site.slug();
-    let container = lab.docker(&["ps", "-q", "--filter", &format!("name={slug}-web-v4")]);
+    let container = lab.docker(&["ps", "-q", "--filter", &format!("name={slug}-web-v5")]);
     lab.docker(&["kill", container.trim()]);
     assert_eq!(site.decided()["status"], "failed");
     let told = site.td(&["deploy", "log"]);
     assert!(told.code == 1 && told.stderr.contains("did not stay up on trial"), "{told:?}");
-    assert_eq!(meet(&site, 20).await, BTreeMap::from([("version 2".to_owned(), 20)]));
+    assert_eq!(meet(&site, 20).await, BTreeMap::from([("version 3".to_owned(), 20)]));
+    drop(site);
+    lab.td(&lab.home, &["access", "unset", "canary-ban"]).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +142,76 @@ async fn long_requests_end_within_the_drain_time_or_are_cut() {
     let lived = at - begun;
     assert!((Duration::from_secs(4)..Duration::from_secs(15)).contains(&lived), "cut after {lived:?}");
     assert_eq!(site.get("/").await, (200, "version 2".to_owned()));
+}
+
+/// Echoes what it is told, with its version.
+fn echo(version: u32) -> String {
+    r#"<%@ page import="jakarta.websocket.*, jakarta.websocket.server.*" %><%!
+public static class Echo extends Endpoint {
+    public void onOpen(Session session, EndpointConfig config) {
+        session.addMessageHandler(String.class, new MessageHandler.Whole<String>() {
+            public void onMessage(String text) { session.getAsyncRemote().sendText("version N: " + text); }
+        });
+    }
+} %><% synchronized (application) { if (application.getAttribute("echo") == null) {
+    ServerContainer container = (ServerContainer) application.getAttribute("jakarta.websocket.server.ServerContainer");
+    container.addEndpoint(ServerEndpointConfig.Builder.create(Echo.class, "/echo").build());
+    application.setAttribute("echo", true);
+} } %>version N"#
+        .replace("version N", &format!("version {version}"))
+}
+
+type Socket = WebSocketStream<tokio::net::TcpStream>;
+
+async fn open_socket(site: &Site) -> Socket {
+    let connection = tokio::net::TcpStream::connect(("127.0.0.1", site.lab.http)).await.unwrap();
+    let url = format!("ws://{}:{}/echo", site.host(), site.lab.http);
+    tokio_tungstenite::client_async(url, connection).await.unwrap().0
+}
+
+/// What comes back for a text; none when the socket was closed, with or without a word.
+async fn say(socket: &mut Socket, text: &str) -> Option<String> {
+    socket.send(Message::text(text)).await.ok()?;
+    match tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("neither an answer nor an end") {
+        Some(Ok(Message::Text(text))) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the laboratory: make test"]
+async fn websockets_stay_with_their_release_until_the_drain_is_over() {
+    let lab = Lab::get();
+    let site = Site::new(&lab, "sockets");
+    let manifest = "app_layer: {stack: tomcat, memory: 512MiB, health: {path: /, expect: 200, watch: 0s}}\n\
+                    proxy: {kind: none}\nrouting: {drain: 6s}\n";
+    site.file("magrathea.yml", manifest).file("WEB-INF/web.xml", "<web-app/>").file("index.jsp", echo(1));
+    site.deploy().ok();
+    assert_eq!(site.get("/").await, (200, "version 1".into()));
+    let (mut leaves, mut stays) = (open_socket(&site).await, open_socket(&site).await);
+    assert_eq!(say(&mut stays, "hello").await.as_deref(), Some("version 1: hello"));
+
+    site.file("index.jsp", echo(2));
+    let deploy = std::thread::scope(|scope| {
+        let deploy = scope.spawn(|| site.deploy());
+        let talk = async {
+            while site.get("/").await.1 != "version 2" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let switched = Instant::now();
+            assert_eq!(say(&mut leaves, "bye").await.as_deref(), Some("version 1: bye"));
+            leaves.close(None).await.unwrap();
+            assert_eq!(say(&mut open_socket(&site).await, "new").await.as_deref(), Some("version 2: new"));
+            while say(&mut stays, "still there").await.is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let lived = switched.elapsed();
+            assert!((Duration::from_secs(5)..Duration::from_secs(12)).contains(&lived), "cut after {lived:?}");
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(talk));
+        deploy.join().unwrap()
+    });
+    assert!(deploy.ok().stderr.contains("1 request cut at the end of the drain time"));
 }
 
 #[tokio::test]

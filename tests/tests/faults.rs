@@ -46,6 +46,18 @@ const FAULTS: &[Fault] = &[
         serves: Serves::Old,
     },
     Fault {
+        name: "disk full",
+        run: |site, version| {
+            let filler = fill_disk(site.lab.home.join("filler"));
+            let ended = with(site, version, "");
+            std::fs::remove_file(filler).unwrap();
+            ended
+        },
+        codes: &[1],
+        says: &["disk is nearly full", "what serves goes on"],
+        serves: Serves::Old,
+    },
+    Fault {
         name: "image missing",
         run: |site, version| {
             with(site, version, "").ok();
@@ -214,6 +226,15 @@ fn with(site: &Site, version: usize, more: &str) -> Ended {
 fn at(site: &Site, version: usize, phase: &str, act: impl FnOnce(&Lab)) -> Ended {
     files(site, version, "");
     site.deploy_and(phase, || act(&site.lab))
+}
+
+/// Takes all but a little of the disk: less is free than what gateway and agent leave for others.
+fn fill_disk(filler: std::path::PathBuf) -> std::path::PathBuf {
+    let disk = rustix::fs::statvfs(filler.parent().unwrap()).unwrap();
+    let size = (disk.f_bavail * disk.f_frsize).saturating_sub(200 << 20);
+    let file = std::fs::File::create(&filler).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
+    filler
 }
 
 /// Sends a signal to the private PostgreSQL and all its backends.

@@ -7,16 +7,20 @@ mod image;
 mod lines;
 mod tree;
 
-use magrathea_core::wire::{Build, Built};
+use magrathea_core::units::{ByteSize, size};
+use magrathea_core::wire::{ActionErrorKind, Build, Built};
 use tokio_util::sync::CancellationToken;
 
 pub use blob::Blobs;
 pub use lines::Lines;
 
 use crate::engine::Engine;
-use crate::fail::Outcome;
+use crate::fail::{Doing, Outcome, fail, with_hint};
 use crate::folders::Folders;
 use crate::reporter::Reporter;
+
+/// With less than this, nothing is built.
+const LEFT_FREE: ByteSize = ByteSize::mib(512);
 
 /// Makes a release image.
 pub async fn build(
@@ -27,11 +31,25 @@ pub async fn build(
     reporter: &Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<Built> {
+    check_room(folders)?;
     let source = blobs.fetch(&folders.builds(), &wanted.source).await?;
     if wanted.commands.is_empty() {
         image::from_source(engine, wanted, source, reporter).await
     } else {
         commands::build(engine, folders, wanted, source, reporter, cancel).await
+    }
+}
+
+/// What serves writes logs and files: a build is not to take the last of the disk.
+fn check_room(folders: &Folders) -> Outcome<()> {
+    let held = rustix::fs::statvfs(folders.root()).doing(|| "measuring the disk".into())?;
+    let free = held.f_bavail * held.f_frsize;
+    match free < LEFT_FREE.bytes() {
+        true => Err(with_hint(
+            fail(ActionErrorKind::DiskFull, format!("the node's disk is nearly full: {} is free", size(free))),
+            "tell whoever runs the node; what serves goes on, and rollbacks work",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -104,6 +104,7 @@ codes! {
     UpgradeRequired "upgrade_required" UPGRADE_REQUIRED "The route is a websocket; the request did not ask for one.",
     NodeUnavailable "node_unavailable" SERVICE_UNAVAILABLE "A node that is needed is not connected.",
     ActionFailed "action_failed" BAD_GATEWAY "A node could not do what it was asked.",
+    DiskFull "disk_full" INSUFFICIENT_STORAGE "The gateway's disk has no room for more.",
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE "The database cannot be reached at the moment.",
     ShuttingDown "shutting_down" SERVICE_UNAVAILABLE "The gateway is about to end; try again soon.",
     Internal "internal" INTERNAL_SERVER_ERROR "A defect of the gateway's; the request's id names it in the log.",

@@ -247,6 +247,13 @@ pub async fn find_promotion(client: &impl Client, id: DeployId) -> Result<Option
     Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
+/// The share of visitors that the release is tried on, in percent; none when it is not.
+pub async fn find_share(client: &impl Client, id: DeployId) -> Result<Option<u8>, DbError> {
+    let row = client.query_opt("SELECT info FROM deploys WHERE id = $1", &[&id.0]).await?;
+    let info = row.map(|row| row.try_get::<_, Json<SourceInfo>>(0)).transpose()?;
+    Ok(info.and_then(|info| info.0.canary))
+}
+
 /// Ends one phase and begins the next. Not waited for on disk: recovery asks the router, not this table.
 pub async fn enter_phase(
     client: &impl Client,

@@ -10,6 +10,7 @@ use magrathea_core::names::{AppName, ClusterName, LabelName};
 
 use super::intake::{self, IntakeError, Packing, Source};
 use crate::api::error::{ApiError, Code};
+use crate::disk;
 use crate::services::access::several_clusters;
 use crate::state::State;
 
@@ -27,6 +28,7 @@ pub async fn receive<E: std::fmt::Display>(
     packing: Packing,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Received, ApiError> {
+    disk::find_room(state, "deployed")?;
     let source = intake::receive(body, packing, state.blobs()).await.map_err(refused)?;
     let (manifest, mut warnings) = read_manifest(source.manifest.as_deref())?;
     if let Some(named) = manifest.app.as_ref().filter(|named| *named != app) {

@@ -28,16 +28,18 @@ pub struct ListUse {
 
 /// Has the routes follow at once.
 pub fn lists_changed(state: &State) {
-    state.engine.lists.notify_one();
+    state.engine.lists.send_replace(());
 }
 
 /// Follows until the gateway ends. Also what `clusters.yml` holds, and what other gateways were told.
 pub async fn watch(state: Arc<State>) {
-    let mut clusters = state.clusters.clone();
+    let (mut clusters, mut edits) = (state.clusters.clone(), state.engine.lists.subscribe());
+    // What was edited before counts too.
+    edits.mark_changed();
     loop {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
-            () = state.engine.lists.notified() => {}
+            Ok(()) = edits.changed() => {}
             Ok(()) = clusters.changed() => {}
         }
         if let Err(error) = follow(&state).await {
@@ -77,10 +79,14 @@ async fn follow(state: &Arc<State>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the lists as they are now into the routes of an earlier plan.
-pub async fn follow_lists(site: &Site, resolved: &Resolved, resources: &mut [Resource]) -> Result<(), Failure> {
+/// Puts the lists as they are now into the routes of an earlier plan. Gives the route, if that has changed it.
+pub async fn follow_lists(
+    site: &Site,
+    resolved: &Resolved,
+    resources: &mut [Resource],
+) -> Result<Option<Resource>, Failure> {
     let lists = named(&site.state, Some(site.instance.organisation)).await?;
-    apply_lists(resources, resolved, &lists).map(drop)
+    apply_lists(resources, resolved, &lists)
 }
 
 /// The route, if that has changed it.

@@ -83,10 +83,14 @@ async fn settle(state: &Arc<State>, deploy: &Deploy, hold: &mut Option<Hold>) ->
             pipeline::finish(&mut attempt, None, serving).await;
             return Ok(());
         }
-        if deploy.info.phase == Phase::Canary && attempt.old.is_some() {
+        let share = deploys::find_share(&state.db.conn().await?, deploy.id()).await?;
+        if let Some(share) = share
+            && deploy.info.phase == Phase::Canary
+            && attempt.old.is_some()
+        {
             attempt.recorder.warn("the gateway was restarted; the trial goes on");
             let stop = state.engine.stop_token(deploy.id());
-            pipeline::resume_trial(&mut attempt, &stop, hold).await;
+            pipeline::resume_trial(&mut attempt, share, &stop, hold).await;
             return Ok(());
         }
     }

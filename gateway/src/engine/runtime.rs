@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use magrathea_core::names::{DeployId, InstanceId};
-use tokio::sync::{Notify, OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ pub struct Engine {
     /// One writer of the configuration history at a time.
     pub(super) history: Arc<Mutex<()>>,
     /// Told when an access list was edited.
-    pub(super) lists: Notify,
+    pub(super) lists: watch::Sender<()>,
 }
 
 /// Subject and key → hash.
@@ -67,7 +67,7 @@ impl Engine {
             ready: watch::channel(HashSet::new()).0,
             confirmed: Mutex::default(),
             history: Arc::default(),
-            lists: Notify::new(),
+            lists: watch::channel(()).0,
         })
     }
 

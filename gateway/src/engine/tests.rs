@@ -1,8 +1,10 @@
 //! Deploys end to end on a real PostgreSQL, against an agent that keeps its world in memory.
 
+mod canary;
 mod capacity;
 mod deploys;
 mod drift;
 mod previews;
+mod scale;
 mod several;
 pub(crate) mod world;

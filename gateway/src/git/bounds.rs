@@ -36,19 +36,13 @@ pub async fn find_room(state: &State, repository: &Repository) -> Result<Room, A
                     docs/operate/README.md";
         return Err(ApiError::new(Code::SourceTooLarge, message).with_hint(hint));
     }
-    let disk = rustix::fs::statvfs(&state.data).map_err(ApiError::internal)?;
-    Room::on(disk.f_bavail * disk.f_frsize, limits).ok_or_else(|| {
-        tracing::error!("the data folder's disk is nearly full: pushes are refused");
-        ApiError::new(Code::StoreUnavailable, "the gateway's disk is nearly full: nothing can be pushed")
-            .with_hint("tell whoever runs the gateway; clone and fetch work")
-    })
+    Ok(Room::within(crate::disk::find_room(state, "pushed")?, limits))
 }
 
 impl Room {
-    /// What a disk with so many free bytes has.
-    fn on(free: u64, limits: &Limits) -> Option<Room> {
-        let room = free.checked_sub(limits.free).filter(|room| *room > 0)?;
-        Some(Room { bytes: limits.pack.min(room), scarce: room < limits.pack })
+    /// What a disk with room for so many bytes has.
+    fn within(room: u64, limits: &Limits) -> Room {
+        Room { bytes: limits.pack.min(room), scarce: room < limits.pack }
     }
 
     /// What a push that brings more is told.
@@ -172,18 +166,15 @@ mod tests {
 
     #[test]
     fn room_is_what_the_limit_and_the_disk_allow() {
-        let limits = Limits { pack: 100 << 20, free: 50 << 20, ..Limits::default() };
-        for (free, expect) in [
-            (200, Some((100, "error: the push brings more than 100MiB, the most at once"))),
-            (150, Some((100, "error: the push brings more than 100MiB, the most at once"))),
-            (140, Some((90, "error: the gateway's disk has no room for a push of more than 90MiB"))),
-            (50, None),
-            (0, None),
+        let limits = Limits { pack: 100 << 20, ..Limits::default() };
+        for (free, most, told) in [
+            (150, 100, "error: the push brings more than 100MiB, the most at once"),
+            (100, 100, "error: the push brings more than 100MiB, the most at once"),
+            (90, 90, "error: the gateway's disk has no room for a push of more than 90MiB"),
         ] {
-            let room = Room::on(free << 20, &limits);
-            assert_eq!(room.map(|room| room.bytes >> 20), expect.map(|(bytes, _)| bytes), "{free}");
-            let told = room.map(|room| room.exceeded().tell()).unwrap_or_default();
-            assert!(told.starts_with(expect.map_or("", |(_, told)| told)), "{free}: {told}");
+            let room = Room::within(free << 20, &limits);
+            assert_eq!(room.bytes >> 20, most, "{free}");
+            assert!(room.exceeded().tell().starts_with(told), "{free}");
         }
     }
 }

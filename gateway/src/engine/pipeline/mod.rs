@@ -131,7 +131,7 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
             ready = prepare(&job, &mut attempt) => ready,
         };
         if let (Ok(laid), Some(share)) = (&ready, job.info.canary) {
-            ready = canary::try_out(&attempt, share, laid, &stop, &mut hold).await;
+            ready = canary::try_out(&mut attempt, share, laid, &stop, &mut hold).await;
         }
         decide(&mut attempt, Some(&actor), ready).await;
     };
@@ -150,9 +150,9 @@ async fn prepare(job: &Job, attempt: &mut Attempt) -> Result<String, Failure> {
     lay::lay(attempt, &made).await
 }
 
-/// Goes on with a release that is on trial, after its gateway was killed.
-pub async fn resume_trial(attempt: &mut Attempt, stop: &CancellationToken, hold: &mut Option<Hold>) {
-    let decided = canary::await_decision(attempt, stop, hold).await;
+/// Goes on with a release that is on trial, or was about to be, after its gateway was killed.
+pub async fn resume_trial(attempt: &mut Attempt, share: u8, stop: &CancellationToken, hold: &mut Option<Hold>) {
+    let decided = canary::begin(attempt, share, stop, hold).await;
     decide(attempt, None, decided).await;
 }
 

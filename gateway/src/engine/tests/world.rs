@@ -27,6 +27,8 @@ pub struct Held {
     pub services: BTreeMap<String, Option<u32>>,
     pub images: BTreeMap<String, BTreeMap<String, String>>,
     pub serving: Option<u32>,
+    /// The release on trial and its share.
+    pub canary: Option<(u32, u8)>,
     /// The text of the cache.
     pub cache: Option<String>,
     /// The PEM text of the route's certificate.
@@ -45,7 +47,7 @@ pub struct Held {
     /// The values that each service was given.
     pub given: BTreeMap<String, BTreeMap<String, String>>,
     /// By service.
-    wanted: BTreeMap<String, u16>,
+    pub wanted: BTreeMap<String, u16>,
     built: u32,
 }
 
@@ -150,6 +152,10 @@ impl World {
                     }
                     held.hang.clone().filter(|(hanging, _)| *hanging == name).map(|(_, hang)| hang)
                 };
+                if name == "Watch" {
+                    // Its caller asks again and again.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
                 if hang == Some(Hang::Pause) {
                     reached.notify_one();
                     while held.lock().unwrap().hang.is_some() {
@@ -297,9 +303,12 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
                 }
                 Spec::Route(route) => {
                     assert!(held.services.contains_key(&route.service), "routed to a service that is not there");
-                    held.serving = Some(route.release.0);
-                    held.certificate = ensure.secrets.get("certificate").cloned();
-                    serving = Some(Serving { release: Some(route.release), replicas: Vec::new() });
+                    held.canary = route.canary.map(|share| (route.release.0, share));
+                    if route.canary.is_none() {
+                        held.serving = Some(route.release.0);
+                        held.certificate = ensure.secrets.get("certificate").cloned();
+                    }
+                    serving = Some(Serving { release: held.serving.map(ReleaseNumber), replicas: Vec::new() });
                 }
                 _ => {}
             }

@@ -1,11 +1,11 @@
 //! One question to one replica.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use magrathea_core::wire::{AwaitHealthy, Probe};
+use magrathea_core::wire::{AwaitHealthy, HttpProbe, Probe};
 
 use super::command;
 use crate::engine::Running;
@@ -60,18 +60,16 @@ impl Prober {
                 Some(ip) => connect(SocketAddr::new(ip, *port), limit).await,
                 None => no_address(),
             },
-            Probe::Http { port, .. } => match replica.address {
-                Some(ip) => self.get(SocketAddr::new(ip, *port)).await,
+            Probe::Http(wanted) => match replica.address {
+                Some(ip) => self.get(ip, wanted).await,
                 None => no_address(),
             },
         }
     }
 
-    async fn get(&self, address: SocketAddr) -> Answer {
-        let Probe::Http { host, path, expect_low, expect_high, contains, .. } = &self.wanted.probe else {
-            return Answer::Well;
-        };
-        let url = format!("http://{address}{path}");
+    async fn get(&self, ip: IpAddr, wanted: &HttpProbe) -> Answer {
+        let HttpProbe { port, host, path, expect_low, expect_high, contains } = wanted;
+        let url = format!("http://{}{path}", SocketAddr::new(ip, *port));
         let request = self.client.get(url).header(reqwest::header::HOST, host).header("user-agent", "magrathea-health");
         let response = match request.send().await {
             Ok(response) => response,

@@ -198,8 +198,8 @@ async fn a_release_replaces_another_without_a_failed_request() {
     assert_eq!(error.log_tail, ["broken by design"], "{error:?}");
     node.remove(Layer::App, Spec::Service(Box::new(broken))).await.unwrap();
     never.service = format!("{SLUG}-web-v4");
-    if let Probe::Http { contains, .. } = &mut never.probe {
-        *contains = Some("no such text".into());
+    if let Probe::Http(probe) = &mut never.probe {
+        probe.contains = Some("no such text".into());
     }
     never.timeout = Span(Duration::from_secs(1));
     let error = node.ask(never.clone()).await.unwrap_err();

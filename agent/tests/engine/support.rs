@@ -166,14 +166,14 @@ impl Node {
         AwaitHealthy {
             service: format!("{SLUG}-web-v{release}"),
             replicas,
-            probe: Probe::Http {
+            probe: Probe::Http(HttpProbe {
                 port: 8080,
                 host: "app.test".into(),
                 path: "/".into(),
                 expect_low: 200,
                 expect_high: 399,
                 contains: None,
-            },
+            }),
             attempts: None,
             interval: Span(Duration::from_millis(20)),
             attempt_timeout: Span(Duration::from_secs(10)),

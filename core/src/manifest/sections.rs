@@ -47,17 +47,6 @@ pub struct Sections {
     pub secrets: Vec<String>,
 }
 
-impl Sections {
-    /// The memory that an instance's replicas may use together.
-    pub fn reserved_memory(&self) -> ByteSize {
-        let app = &self.app_layer;
-        let workers = app.workers.values().map(|worker| (worker.memory, worker.replicas));
-        let all = workers.chain([(app.memory, app.replicas)]);
-        let each = all.map(|(memory, replicas)| memory.bytes().saturating_mul(replicas.into()));
-        ByteSize(each.fold(0, u64::saturating_add))
-    }
-}
-
 /// How the release image is made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -220,17 +220,11 @@ pub struct AwaitHealthy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Probe {
-    Http {
-        port: u16,
-        /// Sent as the Host header.
-        host: String,
-        path: String,
-        expect_low: u16,
-        expect_high: u16,
-        contains: Option<String>,
-    },
+    Http(HttpProbe),
     /// Whether it takes connections.
-    Tcp { port: u16 },
+    Tcp {
+        port: u16,
+    },
     /// A program run in it: exit status 0.
     Command {
         /// The whole command line.
@@ -239,7 +233,21 @@ pub enum Probe {
         title: String,
     },
     /// It has run for so long.
-    Running { span: Span },
+    Running {
+        span: Span,
+    },
+}
+
+/// A request that a replica is to answer well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    pub port: u16,
+    /// Sent as the Host header.
+    pub host: String,
+    pub path: String,
+    pub expect_low: u16,
+    pub expect_high: u16,
+    pub contains: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,10 @@
 //! Previews: which instances live for a time only, and until when. All times are the database's.
 
 use jiff::Timestamp;
-use magrathea_core::manifest::{Preview, Resolved};
+use magrathea_core::manifest::Preview;
 use magrathea_core::names::{AppId, ClusterName, InstanceId, LabelName};
 use magrathea_core::previews::LabelPattern;
 use magrathea_core::units::ByteSize;
-use tokio_postgres::types::Json;
 
 use super::{Client, DbError, Row};
 
@@ -22,7 +21,7 @@ pub struct Stored {
     pub is_ending: bool,
 }
 
-/// What an instance reserved from a time on.
+/// The memory that an instance was promised for a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Period {
     pub from: Timestamp,
@@ -154,17 +153,14 @@ pub async fn claim_warnings(client: &impl Client) -> Result<Vec<(InstanceId, Tim
     rows.iter().map(|row| Ok((InstanceId(row.try_get(0)?), row.try_get(1)?))).collect()
 }
 
-/// What an instance has reserved, from deploy to deploy until now.
+/// What an instance was promised, from deploy to deploy until now.
 pub async fn list_periods(client: &impl Client, instance: InstanceId) -> Result<Vec<Period>, DbError> {
-    let sql = "SELECT d.finished, lead(d.finished, 1, now()) OVER (ORDER BY d.finished), r.resolved
-               FROM deploys d JOIN releases r ON r.instance = d.instance AND r.number = d.release
-               WHERE d.instance = $1 AND d.status = 'succeeded' AND d.finished IS NOT NULL ORDER BY d.finished";
+    let sql = "SELECT finished, lead(finished, 1, now()) OVER (ORDER BY finished), coalesce(memory, 0)
+               FROM deploys WHERE instance = $1 AND status = 'succeeded' AND finished IS NOT NULL ORDER BY finished";
     let rows = client.query(sql, &[&instance.0]).await?;
-    rows.iter()
-        .map(|row| {
-            let resolved: Json<Resolved> = row.try_get(2)?;
-            let memory = resolved.0.sections.reserved_memory();
-            Ok(Period { from: row.try_get(0)?, until: row.try_get(1)?, memory })
-        })
-        .collect()
+    let period = |row: &Row| {
+        let memory = ByteSize(row.try_get::<_, i64>(2)?.unsigned_abs());
+        Ok(Period { from: row.try_get(0)?, until: row.try_get(1)?, memory })
+    };
+    rows.iter().map(period).collect()
 }

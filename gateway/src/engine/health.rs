@@ -6,7 +6,7 @@ use magrathea_core::manifest::{Health, Resolved, WorkerHealth};
 use magrathea_core::names::{Layer, WEB};
 use magrathea_core::plan::{Resource, ServiceMode, ServiceSpec, Spec};
 use magrathea_core::units::Span;
-use magrathea_core::wire::{AwaitHealthy, Probe};
+use magrathea_core::wire::{AwaitHealthy, HttpProbe, Probe};
 use magrathea_layers::replica_port;
 
 use super::layout::{Site, hosts_of};
@@ -90,12 +90,12 @@ fn web_probe(site: &Site, resolved: &Resolved) -> Probe {
         None => (number(&health.expect), number(&health.expect)),
     };
     let host = hosts_of(site, resolved).into_iter().find(|host| !host.starts_with("*."));
-    Probe::Http {
+    Probe::Http(HttpProbe {
         port,
         host: host.unwrap_or_else(|| "localhost".to_owned()),
         path: health.path.clone(),
         expect_low: low.unwrap_or(200),
         expect_high: high.unwrap_or(499),
         contains: health.contains.clone(),
-    }
+    })
 }

@@ -181,7 +181,7 @@ async fn tell(
     timeline::append(client, entry).await
 }
 
-/// The memory that an instance has reserved so far, in GiB-hours: that of its replicas, while they served.
+/// The memory that an instance was promised so far, in GiB-hours.
 pub async fn load_memory_used(client: &impl Client, instance: InstanceId) -> Result<f64, DbError> {
     Ok(gib_hours(&previews::list_periods(client, instance).await?))
 }

@@ -14,6 +14,8 @@ export MAGRATHEA_TEST_HTTP=28080 MAGRATHEA_TEST_HTTPS=28443
 export MAGRATHEA_CLUSTERS=$repo/tests/clusters.yml MAGRATHEA_PROFILE=dev MAGRATHEA_YES=1
 # The tests' sinks are on this machine.
 export MAGRATHEA_DRAIN_TO=127.0.0.0/8
+# Automatic scaling is followed without waiting for minutes.
+export MAGRATHEA_SCALE_UP_AFTER=8s MAGRATHEA_SCALE_DOWN_AFTER=20s MAGRATHEA_SCALE_REST=5s
 export TD_CONFIG_DIR=$MAGRATHEA_HOME/td
 home=$MAGRATHEA_HOME
 

@@ -62,6 +62,7 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
         Action::Inventory(_) => reply(inventory(agent).boxed().await),
         Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
+        Action::ReadLoad(action) => reply(Ok(agent.router.load(action.after))),
         Action::OpenStream(action) => {
             let opened = call.streams.open(agent, action).map_ok(|()| Opened {});
             unless_cancelled(call, reply_of(opened).boxed()).await

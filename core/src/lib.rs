@@ -16,6 +16,7 @@ pub mod people;
 pub mod plan;
 pub mod previews;
 pub mod remote;
+pub mod scaling;
 pub mod schema;
 pub mod units;
 pub mod wire;

@@ -48,6 +48,11 @@ pub fn size(bytes: u64) -> String {
     format!("{scaled:.1} TiB")
 }
 
+/// A share of a whole in percent, written with its sign, as in `70%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Percent(pub u8);
+
 /// Why a size or a span was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -55,6 +60,8 @@ pub enum UnitError {
     Size(String),
     #[error("{0:?} is not a duration; write a whole number and a unit, as in 90s, 5m or 12h")]
     Span(String),
+    #[error("{0:?} is not a share; write a whole number from 1 to 99 and a percent sign, as in 70%")]
+    Percent(String),
 }
 
 const SIZES: &[(&str, u64)] = &[
@@ -137,6 +144,21 @@ impl std::fmt::Display for Span {
     }
 }
 
+impl std::str::FromStr for Percent {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        let share = number.and_then(|digits| digits.parse().ok()).filter(|share| (1..=99).contains(share));
+        share.map(Percent).ok_or_else(|| UnitError::Percent(text.into()))
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{}%", self.0))
+    }
+}
+
 macro_rules! text_form {
     ($type:ident, $name:literal, $format:literal, $pattern:literal) => {
         impl TryFrom<String> for $type {
@@ -165,6 +187,7 @@ macro_rules! text_form {
 }
 
 text_form!(ByteSize, "ByteSize", "size", "^[0-9]+ *(B|KiB|MiB|GiB|TiB|K|M|G|T)?$");
+text_form!(Percent, "Percent", "percent", "^[1-9][0-9]?%$");
 text_form!(Span, "Duration", "duration", "^[0-9]+ *(ms|s|m|h|d|w)$");
 
 #[cfg(test)]
@@ -215,5 +238,9 @@ mod tests {
             assert_eq!((span.0.as_millis(), span.to_string().as_str()), (ms, shown));
         }
         assert!("5".parse::<Span>().is_err());
+        assert_eq!("70%".parse::<Percent>().unwrap().to_string(), "70%");
+        for bad in ["70", "0%", "100%", "7.5%", "+7%", "%", "300%"] {
+            assert!(bad.parse::<Percent>().is_err(), "{bad}");
+        }
     }
 }

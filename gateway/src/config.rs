@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use magrathea_core::names::{ClusterName, NodeName};
+use magrathea_core::scaling::Pace;
+use magrathea_core::units::Span;
 
 /// The gateway of a Magrathea installation.
 #[derive(Debug, Parser)]
@@ -75,6 +77,28 @@ pub struct Serve {
     /// Networks that logs may be sent to, beside public addresses.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "MAGRATHEA_DRAIN_TO")]
     pub drain_to: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    pub pace: ScalePace,
+}
+
+/// How quickly automatic scaling follows the load.
+#[derive(Debug, Args)]
+pub struct ScalePace {
+    /// How long replicas are busier than their target before there are more.
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "MAGRATHEA_SCALE_UP_AFTER")]
+    pub scale_up_after: Span,
+    /// How long fewer replicas would have done before there are fewer.
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "MAGRATHEA_SCALE_DOWN_AFTER")]
+    pub scale_down_after: Span,
+    /// How long a number that was changed stays.
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "MAGRATHEA_SCALE_REST")]
+    pub scale_rest: Span,
+}
+
+impl ScalePace {
+    pub fn pace(&self) -> Pace {
+        Pace { up: self.scale_up_after, down: self.scale_down_after, rest: self.scale_rest }
+    }
 }
 
 #[derive(Debug, Args)]

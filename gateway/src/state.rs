@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::tasks::Tasks;
 use magrathea_core::clusters::Clusters;
+use magrathea_core::scaling::Pace;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,8 @@ pub struct State {
     pub doors: Doors,
     /// Where logs may be sent to.
     pub drains_to: Allowed,
+    /// How quickly automatic scaling follows the load.
+    pub pace: Pace,
     /// From where the gateway's doors may be used.
     pub door_lists: DoorLists,
 }

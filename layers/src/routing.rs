@@ -15,7 +15,7 @@ use magrathea_core::units::Span;
 use minijinja::{Value, context};
 
 use crate::access::render_list;
-use crate::app::{replica_port, service_name, timeout_seconds};
+use crate::app::{replica_port, requests_at_once, service_name, timeout_seconds};
 use crate::render::render;
 use crate::{InstanceInput, LayerError, check, resource};
 
@@ -88,7 +88,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         slug => input.slug(),
         folder => format!("/etc/magrathea/router/instances/{}", input.slug()),
         app => input.app.as_str(),
-        sticky => input.stack == Stack::Tomcat && input.sections.app_layer.replicas > 1,
+        sticky => input.stack == Stack::Tomcat && input.sections.app_layer.replicas.least() > 1,
         timeout => timeout_seconds(input),
         max_body => input.sections.proxy.max_body.bytes(),
         cache => cache_name(input.sections.proxy.kind),
@@ -112,6 +112,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         port: replica_port(input.uid),
         backend: render("backend.cfg", include_str!("../templates/backend.cfg.j2"), values)?,
         server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s".into(),
+        at_once: Some(requests_at_once(input)),
         files,
         certificates: plan_certificates(input)?,
         drain: drain(input),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Case, texts};
-use magrathea_core::manifest::Stack;
+use magrathea_core::manifest::{Replicas, Stack};
 
 const SETUP: &str = "these tests need a Docker Engine with the layer images: run layers/images/build.sh";
 
@@ -56,7 +56,7 @@ fn cases() -> Vec<Case> {
         Case::small(Stack::Php),
         Case::small(Stack::Static),
         Case::small(Stack::Tomcat).with(|case| {
-            case.sections.app_layer.replicas = 3;
+            case.sections.app_layer.replicas = Replicas::Fixed(3);
             case.sections.routing.redirects = vec!["www.localhost".into()];
         }),
     ]

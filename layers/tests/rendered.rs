@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Case, span, texts};
-use magrathea_core::manifest::{Location, Mysql, Stack, Worker, Writable, WritableKind};
+use magrathea_core::manifest::{Location, Mysql, Replicas, Stack, Worker, Writable, WritableKind};
 use magrathea_core::units::ByteSize;
 use proptest::prelude::*;
 
@@ -227,7 +227,7 @@ proptest! {
             let s = &mut case.sections;
             s.app_layer.memory = ByteSize::mib(memory);
             s.app_layer.request_memory = ByteSize::mib(request);
-            s.app_layer.replicas = replicas;
+            s.app_layer.replicas = Replicas::Fixed(replicas);
             s.proxy.ttl = span(ttl);
             s.proxy.bypass_cookies = cookies;
             s.db.mysql = Some(Mysql { quota: None, connections });

@@ -10,6 +10,7 @@ use magrathea_core::plan::NodeFolder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::render::{ACTIVE, map_path};
 use crate::fail::{Doing, Outcome, node};
 use crate::folders::Folders;
 
@@ -50,6 +51,14 @@ pub struct ServerState {
     pub out: bool,
     /// 0 stopped, 1 starting, 2 running, 3 stopping.
     pub operation: u8,
+}
+
+/// How many requests a server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerLoad {
+    pub backend: String,
+    pub name: String,
+    pub requests: u32,
 }
 
 impl Control {
@@ -159,6 +168,21 @@ impl Control {
         Ok(())
     }
 
+    /// What decides, and each server's requests, in flight and queued, over the current worker and those that are ending.
+    pub async fn read_load(&self) -> Outcome<(BTreeMap<String, String>, Vec<ServerLoad>)> {
+        const SERVERS: &str = "show stat -1 4 -1 no-maint";
+        let active = map_path(ACTIVE);
+        // One connection for all three: it is asked every second.
+        let text = self.master(&format!("show proc;@1 show map {active};@1 {SERVERS}")).await?;
+        let mut servers = parse_server_loads(&text);
+        for pid in parse_workers(&text).1 {
+            // It may have ended meanwhile; then nothing of it is in flight.
+            let ending = self.master(&format!("@!{pid} {SERVERS}")).await.unwrap_or_default();
+            servers.extend(parse_server_loads(&ending));
+        }
+        Ok((parse_map(&text), servers))
+    }
+
     /// Requests that a backend has in flight or queued, over the current worker and those that are ending.
     pub async fn requests_in_flight(&self, backend: &str) -> Outcome<u32> {
         let (current, old) = parse_workers(&self.master("show proc").await?);
@@ -219,6 +243,19 @@ fn parse_servers(text: &str) -> Vec<ServerState> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(server).collect()
 }
 
+/// `qcur` and `scur` of each server's line; other lines are passed over.
+fn parse_server_loads(csv: &str) -> Vec<ServerLoad> {
+    let load = |line: &str| {
+        let mut fields = line.split(',');
+        let (backend, name) = (fields.next()?, fields.next()?);
+        let queued: u32 = fields.next()?.parse().ok()?;
+        let current: u32 = fields.nth(1)?.parse().ok()?;
+        let is_server = !matches!(name, "BACKEND" | "FRONTEND");
+        is_server.then(|| ServerLoad { backend: backend.into(), name: name.into(), requests: queued + current })
+    };
+    csv.lines().filter(|line| !line.starts_with('#')).filter_map(load).collect()
+}
+
 /// `qcur` and `scur` of a backend's line (CSV, fields 2 and 4 after the names).
 fn parse_in_flight(csv: &str, backend: &str) -> u32 {
     let count = |line: &str| {
@@ -255,6 +292,9 @@ mod tests {
         );
         assert_eq!(servers[0].address, Some(([172, 18, 0, 3], 8080).into()));
         assert_eq!(parse_map("0x55d i0 i0_a,1\n0x56 i1 i1_b,22\n\n")["i1"], "i1_b,22");
+        let csv = "# pxname,svname,qcur,qmax,scur,smax\ni0_a,r1,1,0,3,9\ni0_a,BACKEND,0,0,3,9\n0x55d i0 i0_a,1\n";
+        let load = ServerLoad { backend: "i0_a".into(), name: "r1".into(), requests: 4 };
+        assert_eq!(parse_server_loads(&format!("{proc}{csv}")), [load]);
         assert_eq!(parse_in_flight("# pxname,svname,qcur,qmax,scur,smax\ni0_a,BACKEND,1,0,3,9\n", "i0_a"), 4);
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod drain;
 mod files;
 mod keeper;
+mod load;
 mod render;
 mod route;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::{RouteSpec, RouterSpec};
-use magrathea_core::wire::{Drained, Serving};
+use magrathea_core::wire::{Drained, Loads, Serving};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +29,7 @@ use crate::fail::{Outcome, internal};
 use crate::folders::Folders;
 use control::Control;
 use keeper::Keeper;
+use load::LoadMeter;
 
 type Reply<T> = oneshot::Sender<Outcome<T>>;
 
@@ -65,6 +67,7 @@ enum Request {
 pub struct Router {
     requests: mpsc::Sender<Request>,
     control: Control,
+    meter: LoadMeter,
 }
 
 impl Router {
@@ -75,7 +78,9 @@ impl Router {
         let control = Control::new(&folders);
         let keeper = Keeper::load(engine, folders, control.clone());
         tasks.spawn(keeper.run(inbox));
-        Ok(Router { requests, control })
+        let meter = LoadMeter::default();
+        tasks.spawn(meter.clone().run(control.clone()));
+        Ok(Router { requests, control, meter })
     }
 
     /// Settles everything around the routes. Says whether it changed.
@@ -101,6 +106,11 @@ impl Router {
     /// What the router serves, read from it.
     pub async fn read(&self, slug: &str) -> Outcome<Serving> {
         self.ask(|reply| Request::Read(slug.to_owned(), reply)).await
+    }
+
+    /// How many requests the replicas of each instance had, in the seconds after this one.
+    pub fn load(&self, after: i64) -> Loads {
+        self.meter.after(after)
     }
 
     /// Waits until a release that no longer serves has no request in flight.

@@ -71,6 +71,7 @@ fn route(release: u32, backend: &str) -> RouteSpec {
         service: format!("{SLUG}-web-v{release}"),
         port: 8080,
         backend: backend.into(),
+        at_once: None,
         server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1".into(),
         files: Default::default(),
         certificates: Default::default(),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::scale::AutomaticInfo;
 use crate::names::ReleaseNumber;
 use crate::wire::Serving;
 
@@ -50,6 +51,9 @@ pub struct InstanceInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub absent_since: Option<jiff::Timestamp>,
+    /// When the number of its replicas follows the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<AutomaticInfo>,
     /// When a pattern of labels stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewInfo>,

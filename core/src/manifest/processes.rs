@@ -6,15 +6,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AppLayer;
+use super::{AppLayer, Replicas};
 use crate::names::ProcessName;
 use crate::schema::format::*;
 use crate::units::{ByteSize, Span};
 
 impl AppLayer {
-    /// How many replicas of a process type there are to be; none when there is no such process type.
+    /// How many replicas of a process type there are to be, at least; none when there is no such process type.
     pub fn replicas_of(&self, process: &ProcessName) -> Option<u16> {
-        if process.is_web() { Some(self.replicas) } else { self.workers.get(process).map(|worker| worker.replicas) }
+        if process.is_web() {
+            Some(self.replicas.least())
+        } else {
+            self.workers.get(process).map(|worker| worker.replicas)
+        }
     }
 
     /// The same with other numbers of replicas; process types that are not there any more are passed over.
@@ -22,7 +26,7 @@ impl AppLayer {
     pub fn with_replicas(mut self, scales: &BTreeMap<ProcessName, u16>) -> Self {
         for (process, count) in scales {
             if process.is_web() {
-                self.replicas = *count;
+                self.replicas = Replicas::Fixed(*count);
             } else if let Some(worker) = self.workers.get_mut(process) {
                 worker.replicas = *count;
             }

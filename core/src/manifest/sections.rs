@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::processes::{Health, Worker};
+use super::replicas::Replicas;
 use crate::names::ProcessName;
 use crate::people::Verb;
 use crate::schema::format::*;
@@ -106,9 +107,8 @@ pub struct AppLayer {
     /// php.ini settings.
     #[schemars(with = "BTreeMap<String, Line>", extend("propertyNames" = keys::<IniName>()))]
     pub ini: BTreeMap<String, String>,
-    /// How many replicas run.
-    #[schemars(range(min = 1, max = 64))]
-    pub replicas: u16,
+    /// How many replicas run: a number, or bounds between which they follow the load.
+    pub replicas: Replicas,
     /// Memory of one replica; php-fpm's workers and Tomcat's heap are computed from it.
     pub memory: ByteSize,
     /// CPUs of one replica, as in `"0.5"`; no limit of its own when absent.
@@ -142,7 +142,7 @@ impl Default for AppLayer {
             version: None,
             root: ".".into(),
             ini: BTreeMap::new(),
-            replicas: 1,
+            replicas: Replicas::Fixed(1),
             memory: ByteSize::mib(512),
             cpus: None,
             request_memory: ByteSize::mib(48),

@@ -1,6 +1,7 @@
 //! What a manifest's keys mean together: mistakes that no single value shows.
 
 mod processes;
+mod replicas;
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,7 @@ pub(super) fn check_sections(checker: &mut Checker<'_>, subject: &Subject) {
     let sections = &subject.sections;
     let mut findings = Vec::new();
     check_app_layer(sections, &mut findings);
+    replicas::check_replicas(sections, &mut findings);
     processes::check_health(subject, &mut findings);
     processes::check_workers(sections, &mut findings);
     check_writable(sections, &mut findings);

@@ -39,11 +39,11 @@ fn the_full_example_is_understood() {
     let manifest = parse(FULL);
     let production = manifest.label_for(None, Some("main")).unwrap();
     assert_eq!(production.label.as_str(), "production");
-    assert_eq!(production.sections.app_layer.replicas, 3);
+    assert_eq!(production.sections.app_layer.replicas, Replicas::Fixed(3));
     assert_eq!(production.sections.app_layer.ini.get("memory_limit").unwrap(), "256M");
     assert_eq!(production.sections.app_layer.health.expect, "200");
     let staging = manifest.label_for(Some("staging"), None).unwrap();
-    assert_eq!(staging.sections.app_layer.replicas, 1);
+    assert_eq!(staging.sections.app_layer.replicas, Replicas::Fixed(1));
     assert_eq!(staging.sections.access.allow, ["10.0.0.0/8"]);
     assert_eq!(staging.sections.routing.domains, ["staging.blog.example"]);
     assert_eq!(staging.sections.routing.tls, Tls::Auto);
@@ -88,7 +88,10 @@ fn nothing_behind_a_key_means_its_defaults_and_null_resets() {
 fn anchors_and_extensions_can_be_used() {
     let manifest = parse("x-small: &small {replicas: 2, memory: 128MiB}\napp_layer:\n  <<: *small\n  memory: 256MiB\n");
     let resolved = manifest.labels.values().next().unwrap();
-    assert_eq!((resolved.sections.app_layer.replicas, resolved.sections.app_layer.memory.as_mib()), (2, 256));
+    assert_eq!(
+        (resolved.sections.app_layer.replicas.clone(), resolved.sections.app_layer.memory.as_mib()),
+        (Replicas::Fixed(2), 256)
+    );
     assert_eq!(resolved.origins["app_layer.replicas"].line, 1);
 }
 
@@ -122,7 +125,7 @@ fn all_mistakes_are_shown_at_once_with_their_place() {
        |   ^
       hint: did you mean `replicas`?
 
-    error: `app_layer.replicas` wants a whole number from 1 to 64, not the text "many"
+    error: `app_layer.replicas` wants a whole number from 1 to 64, or a map of keys, not the text "many"
       --> magrathea.yml:4:13
        |
      4 |   replicas: many
@@ -181,7 +184,7 @@ fn all_mistakes_are_shown_at_once_with_their_place() {
      14 |   production: {cluster: Milan, app_layer: {replicas: 900}, memcache: 64MiB}
         |                         ^
 
-    error: `labels.production.app_layer.replicas` wants a whole number from 1 to 64, not 900
+    error: `labels.production.app_layer.replicas` wants a whole number from 1 to 64, or a map of keys, not 900
       --> magrathea.yml:14:54
         |
      14 |   production: {cluster: Milan, app_layer: {replicas: 900}, memcache: 64MiB}
@@ -228,7 +231,7 @@ secrets: {SMTP: x}
     5:9 `app_layer.cpus` wants a number of CPUs from 0.1 to 64, as in "0.5", not "0.01" [app_layer.cpus] 
     6:12 `app_layer.version` wants a version, as in "8.4", not "latest" [app_layer.version] 
     7:12 `app_layer.context` must start with `/` [app_layer.context] write "/app"
-    8:13 `app_layer.replicas` wants a whole number from 1 to 64, not the text "3" [app_layer.replicas] leave out the quotes
+    8:13 `app_layer.replicas` wants a whole number from 1 to 64, or a map of keys, not the text "3" [app_layer.replicas] leave out the quotes
     9:9 the key `bad name` wants the name of a php.ini setting, not "bad name" [app_layer.ini.bad name] 
     9:38 `app_layer.ini.memory_limit` wants one line of text without control characters, not "a\nb" [app_layer.ini.memory_limit] 
     10:18 `app_layer.health.path` must start with `/` [app_layer.health.path] write "/up"
@@ -599,4 +602,82 @@ fn what_was_stored_before_there_were_workers_is_read() {
         "health": {"path": "/up", "expect": "200", "contains": null, "timeout": "60s", "watch": null}}}"#;
     let sections: super::Sections = serde_json::from_str(old).unwrap();
     assert_eq!((sections.app_layer.processes, sections.app_layer.health.attempts), (512, None));
+}
+
+#[test]
+fn replicas_are_a_number_or_follow_the_load() {
+    let text = "app_layer: {replicas: 2}\nlabels:\n  one: {}\n  two:\n    app_layer:\n      replicas: {min: 2, max: 6, windows: [{days: \
+                [fri], from: 18:00, until: 23:00, min: 4}, {from: 2026-11-27T00:00, until: 2026-11-30T00:00, min: 6}], \
+                time_zone: Europe/Berlin}\n  three: {app_layer: {replicas: {max: 3, target: 50%}}}\n";
+    let manifest = parse(text);
+    let replicas =
+        |label: &str| manifest.labels[&label.parse::<LabelName>().unwrap()].sections.app_layer.replicas.clone();
+    assert_eq!(replicas("one"), Replicas::Fixed(2));
+    assert_eq!(replicas("two").to_string(), "2–6 at 70%");
+    assert_eq!(replicas("three").to_string(), "1–3 at 50%");
+    for label in ["one", "two", "three"] {
+        let stored = serde_json::to_string(&replicas(label)).unwrap();
+        assert_eq!(serde_json::from_str::<Replicas>(&stored).unwrap(), replicas(label), "{stored}");
+    }
+    // What was stored before numbers could follow the load.
+    assert_eq!(serde_json::from_str::<Replicas>("2").unwrap(), Replicas::Fixed(2));
+    let text = "app_layer: {replicas: {min: 2, max: 6}}\nlabels: {one: {app_layer: {replicas: {max: 9}}}, two: {app_layer: \
+                {replicas: 3}}}\n";
+    let manifest = parse(text);
+    let replicas =
+        |label: &str| manifest.labels[&label.parse::<LabelName>().unwrap()].sections.app_layer.replicas.to_string();
+    assert_eq!((replicas("one").as_str(), replicas("two").as_str()), ("2–9 at 70%", "3"));
+}
+
+#[test]
+fn bounds_and_windows_are_judged_in_words() {
+    let text = r#"
+app_layer:
+  replicas:
+    min: 4
+    max: 3
+    target: 5%
+    time_zone: Berlin
+    windows:
+      - {from: "18:00", until: "18:00", min: 4}
+      - {days: [fri], from: 2026-11-27T00:00, until: 2026-11-26T00:00, min: 2}
+      - {from: "18:00", until: 2026-11-26T00:00, min: 2}
+      - {days: [friday], from: 25:00, until: "7:00"}
+"#;
+    insta::assert_snapshot!(brief(text), @r#"
+    4:10 the fewest replicas, 4, are more than the most, 3 [app_layer.replicas.min] lower `min`, or raise `max`
+    6:13 5% is not between 10% and 95% [app_layer.replicas.target] 70% is usual: it leaves room for what comes at once
+    7:16 `app_layer.replicas.time_zone` wants the name of a time zone, not "Berlin" [app_layer.replicas.time_zone] as in Europe/Berlin or UTC
+    9:32 the window ends when it begins [app_layer.replicas.windows.0.until] for whole days write the days: `from: 2026-11-27T00:00`
+    9:46 the window's 4 replicas are more than the most, 3 [app_layer.replicas.windows.0.min] lower it, or raise `app_layer.replicas.max`
+    10:16 the window is of one day, which `from` says [app_layer.replicas.windows.1.days] leave `days` out, or write a time without a day
+    10:54 the window ends before it begins [app_layer.replicas.windows.1.until] swap the two
+    11:32 one of `from` and `until` has a day, the other has none [app_layer.replicas.windows.2.until] write both with a day, or both without one
+    12:9 `app_layer.replicas.windows[3]` lacks the key `min` [app_layer.replicas.windows[3]] add `min`: a whole number from 1 to 64
+    12:17 `app_layer.replicas.windows[3].days[0]` wants `mon`, `tue`, `wed`, `thu`, `fri`, `sat` or `sun`, not "friday" [app_layer.replicas.windows[3].days[0]] did you mean `fri`?
+    12:32 `app_layer.replicas.windows[3].from` is not valid: "25:00" is no time; write one as in "18:00", or a day with one as in 2026-11-27T18:00 [app_layer.replicas.windows[3].from] 
+    12:46 `app_layer.replicas.windows[3].until` is not valid: "7:00" is no time; write one as in "18:00", or a day with one as in 2026-11-27T18:00 [app_layer.replicas.windows[3].until]
+    "#);
+    let text = text
+        .replace("    time_zone: Berlin\n", "")
+        .replace("      - {days: [friday], from: 25:00, until: \"7:00\"}\n", "");
+    insta::assert_snapshot!(brief(&text), @r#"
+    4:10 the fewest replicas, 4, are more than the most, 3 [app_layer.replicas.min] lower `min`, or raise `max`
+    6:13 5% is not between 10% and 95% [app_layer.replicas.target] 70% is usual: it leaves room for what comes at once
+    8:32 the window ends when it begins [app_layer.replicas.windows.0.until] for whole days write the days: `from: 2026-11-27T00:00`
+    8:46 the window's 4 replicas are more than the most, 3 [app_layer.replicas.windows.0.min] lower it, or raise `app_layer.replicas.max`
+    9:16 the window is of one day, which `from` says [app_layer.replicas.windows.1.days] leave `days` out, or write a time without a day
+    9:54 the window ends before it begins [app_layer.replicas.windows.1.until] swap the two
+    10:32 one of `from` and `until` has a day, the other has none [app_layer.replicas.windows.2.until] write both with a day, or both without one
+    "#);
+    insta::assert_snapshot!(brief("app_layer: {replicas: }\n"), @r#"
+    1:21 `app_layer.replicas` lacks the key `max` [app_layer.replicas] add `max`: a whole number from 1 to 64
+    "#);
+    insta::assert_snapshot!(brief("app_layer: {replicas: {max: 3, maxx: 4, target: 70}}\n"), @r#"
+    1:32 unknown key `maxx` in `app_layer.replicas` [app_layer.replicas.maxx] did you mean `max`?
+    1:49 `app_layer.replicas.target` is not valid: "70" is not a share; write a whole number from 1 to 99 and a percent sign, as in 70% [app_layer.replicas.target]
+    "#);
+    insta::assert_snapshot!(brief("app_layer: {replicas: many}\n"), @r#"
+    1:23 `app_layer.replicas` wants a whole number from 1 to 64, or a map of keys, not the text "many" [app_layer.replicas]
+    "#);
 }

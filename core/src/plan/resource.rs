@@ -290,6 +290,9 @@ pub struct RouteSpec {
     pub backend: String,
     /// What follows `server NAME ADDRESS` for each replica.
     pub server_options: String,
+    /// How many requests a replica answers at once; more of them wait in it. Not known of releases from before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<u32>,
     /// Files that `backend` refers to, in the router's folder below `instances/SLUG/`.
     pub files: BTreeMap<String, SecretText>,
     /// PEM certificate chains with keys, by file name.

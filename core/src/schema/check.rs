@@ -210,15 +210,17 @@ pub(crate) fn wanted(schema: &Value) -> String {
     let word = words.iter().find(|(name, _)| allows(schema, name)).map_or("another value", |(_, word)| word);
     if allows(schema, "integer") {
         let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
-        return match (bound("minimum"), bound("maximum")) {
+        let number = match (bound("minimum"), bound("maximum")) {
             (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
             (Some(least), None) if least > 0 => format!("a whole number from {least}"),
             _ => "a whole number".into(),
         };
+        return if allows(schema, "object") { format!("{number}, or a map of keys") } else { number };
     }
     match schema.get("format").and_then(Value::as_str) {
         Some("size") => "a size, as in 256MiB".into(),
         Some("duration") => "a duration, as in 90s".into(),
+        Some("percent") => "a share, as in 70%".into(),
         Some("ip") => "an address".into(),
         _ => word.into(),
     }

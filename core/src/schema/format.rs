@@ -10,10 +10,10 @@ use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::access::AccessEntry;
-use crate::manifest::check_schedule;
+use crate::manifest::{WindowTime, check_schedule, find_zone};
 use crate::names::{AppName, ClusterName, LabelName, NodeName, ProcessName};
 use crate::previews::LabelPattern;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Percent, Span};
 
 /// A text that is not of its format: what is wrong, and how to mend it.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub(crate) fn check(name: &str, text: &str) -> Result<(), Misfit> {
         }
         "size" => return typed::<ByteSize>(text).map_err(sentence),
         "duration" => return typed::<Span>(text).map_err(sentence),
+        "percent" => return typed::<Percent>(text).map_err(sentence),
         "app-name" => return typed::<AppName>(text).map_err(sentence),
         "label-name" => return typed::<LabelName>(text).map_err(sentence),
         "cluster-name" => return typed::<ClusterName>(text).map_err(sentence),
@@ -226,6 +227,20 @@ fn schedule(text: &str) -> Result<(), Misfit> {
     })
 }
 
+fn window_time(text: &str) -> Result<(), Misfit> {
+    typed::<WindowTime>(text).map_err(sentence)
+}
+
+fn time_zone(text: &str) -> Result<(), Misfit> {
+    match find_zone(text) {
+        Some(_) => Ok(()),
+        None => Err(Misfit {
+            message: format!("wants the name of a time zone, not {text:?}"),
+            hint: Some("as in Europe/Berlin or UTC".into()),
+        }),
+    }
+}
+
 macro_rules! formats {
     ($($type:ident, $name:literal, $pattern:expr, $wanted:literal, $check:expr;)*) => {
         $(
@@ -279,6 +294,8 @@ formats! {
     Cookie, "cookie", r"^([A-Za-z0-9_.-]+\*?|\*)$", "a cookie's name, with an optional `*` at the end", ok;
     Address, "access-entry", ANY, "an address, a CIDR block, a range `a-b`, or a list's name", access;
     Schedule, "schedule", ANY, "five fields as in crontab(5)", schedule;
+    WindowMoment, "window-time", r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T)?[0-9]{2}:[0-9]{2}$", "a time as in \"18:00\", or a day with one as in 2026-11-27T18:00", window_time;
+    TimeZoneName, "time-zone", r"^[A-Za-z][A-Za-z0-9_+/-]*$", "the name of a time zone, as in `Europe/Berlin`", time_zone;
     Branch, "branch", r"^[^\s~^:?*\[\\\x00-\x1f]+\*?$", "the name of a git branch, or for a pattern as in `feature/*`", branch;
     LabelKey, "label-key", r"^[a-z]([a-z0-9]|-[a-z0-9])*(/\*)?$", "a label's name, or a pattern as in `preview/*`", label_key;
 }

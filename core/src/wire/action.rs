@@ -71,6 +71,8 @@ actions! {
     Prune -> Pruned,
     /// What the router serves for an instance, read back from the router itself.
     ReadServing -> Serving,
+    /// How many requests instances' replicas had, second by second.
+    ReadLoad -> Loads,
     /// Stops all of the platform's services on this engine; data stays.
     Shutdown -> Removed,
     /// Opens a stream; the only action that is never repeated.
@@ -358,6 +360,29 @@ pub struct Serving {
     /// None when the router has no route for the instance.
     pub release: Option<ReleaseNumber>,
     pub replicas: Vec<Replica>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadLoad {
+    /// The last second that is known, in seconds since 1970 by the agent's clock.
+    pub after: i64,
+}
+
+/// What the router saw in the seconds that it was asked in; a minute of them is kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loads {
+    /// The agent's clock, in seconds since 1970.
+    pub now: i64,
+    /// In the order of time. A second in which the router did not answer is not there.
+    pub seconds: Vec<LoadSecond>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadSecond {
+    /// By the agent's clock.
+    pub at: i64,
+    /// Requests in the replicas of what serves, by the instance's slug; the others had none.
+    pub busy: BTreeMap<String, u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

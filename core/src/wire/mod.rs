@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{ClusterName, NodeName};
 
 /// Rises with each change that an older peer cannot understand.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The largest frame that either side accepts, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::tasks::Tasks;
 use anyhow::{Context, bail};
 use magrathea_core::clusters::Clusters;
+use magrathea_core::scaling::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -52,6 +53,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let names = options.listen.names();
     let mut state = open_state(&options.place.data, db, clusters, &options.listen)?;
     state.drains_to = Allowed(options.drain_to.clone());
+    state.pace = options.pace.pace();
     let state = Arc::new(state);
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
@@ -106,6 +108,7 @@ pub fn open_state(
         doors: Doors::default(),
         door_lists: DoorLists::default(),
         drains_to: Allowed::default(),
+        pace: Pace::default(),
     })
 }
 

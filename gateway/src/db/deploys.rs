@@ -36,6 +36,8 @@ pub struct NewDeploy<'a> {
     pub source: &'a str,
     pub info: &'a SourceInfo,
     pub gateway: Uuid,
+    /// Why the gateway itself gives what serves another number of replicas.
+    pub scale_reason: Option<&'a str>,
 }
 
 /// A row's text or number as the value of an enum or a name; both have one JSON form, a string.
@@ -105,8 +107,9 @@ impl Deploy {
 /// Records a deploy. Violates `deploys_one_running` when another runs, `deploys_by_key` when it is a retry.
 pub async fn insert_deploy(client: &impl Client, new: &NewDeploy<'_>) -> Result<(), DbError> {
     let sql = format!(
-        "INSERT INTO deploys (id, instance, actor, status, phase, source, info, idempotency_key, gateway, lease)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + interval '{LEASE}')"
+        "INSERT INTO deploys (id, instance, actor, status, phase, source, info, idempotency_key, gateway, scale_reason,
+             lease)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + interval '{LEASE}')"
     );
     let statement = client.prepare_cached(&sql).await?;
     client
@@ -122,6 +125,7 @@ pub async fn insert_deploy(client: &impl Client, new: &NewDeploy<'_>) -> Result<
                 &Json(new.info),
                 &new.info.idempotency_key,
                 &new.gateway,
+                &new.scale_reason,
             ],
         )
         .await?;

@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2550_scales",
     "2600_canary",
     "2610_promises",
+    "2700_scaling",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

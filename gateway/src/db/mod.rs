@@ -10,6 +10,7 @@ pub mod grants;
 pub mod instances;
 pub mod keys;
 pub mod lists;
+pub mod loads;
 pub mod members;
 mod migrate;
 pub mod nodes;

@@ -208,6 +208,15 @@ pub async fn move_serving(
     Ok(())
 }
 
+/// All instances that serve something, each with the generation of its plan.
+pub async fn list_generations(client: &impl Client) -> Result<Vec<(InstanceId, u64)>, DbError> {
+    let sql = "SELECT s.instance, s.generation FROM serving s JOIN instances i ON i.id = s.instance
+               WHERE i.destroyed IS NULL";
+    let statement = client.prepare_cached(sql).await?;
+    let rows = client.query(&statement, &[]).await?;
+    rows.iter().map(|row| Ok((InstanceId(row.try_get(0)?), row.try_get::<_, i64>(1)?.unsigned_abs()))).collect()
+}
+
 /// The instances of a cluster that serve something, oldest first.
 pub async fn list_serving(client: &impl Client, cluster: &ClusterName) -> Result<Vec<InstanceId>, DbError> {
     let sql = "SELECT s.instance FROM serving s JOIN instances i ON i.id = s.instance

@@ -1,7 +1,7 @@
 //! Deploys, releases, plans and their application.
 //!
 //! `submit` takes a source in, `pipeline` carries a deploy out, `recover` ends what a killed gateway left,
-//! `reconcile` keeps nodes as their plans say, and `sweep` takes away what nothing refers to. All of them reach a
+//! `reconcile` keeps nodes as their plans say, and `sweep` takes away what nothing refers to, `scaling` follows the load. All of them reach a
 //! node through `apply` and tell people through `events`.
 
 mod again;
@@ -28,6 +28,7 @@ mod redeploy;
 mod restore;
 mod runtime;
 mod scaled;
+mod scaling;
 mod secrets;
 mod submit;
 mod sweep;
@@ -78,6 +79,7 @@ pub fn start(state: &Arc<State>) {
         task.tasks.spawn(lists::watch(Arc::clone(&task)));
         task.tasks.spawn(previews::watch(Arc::clone(&task)));
         task.tasks.spawn(sweep::watch(Arc::clone(&task)));
+        task.tasks.spawn(scaling::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

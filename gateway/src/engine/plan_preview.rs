@@ -17,6 +17,7 @@ use super::choose::{Received, receive};
 use super::failure::Failure;
 use super::intake::Packing;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
+use super::pipeline::stand;
 use super::secrets::name_secrets;
 use super::submit::into_api;
 use crate::actor::Actor;
@@ -83,7 +84,8 @@ async fn draw(
 
     let site = Site::new(state, instance)?;
     let secrets = name_secrets(state, &site.instance, &resolved.sections).await?;
-    let ingredients = gather_with(site, resolved, &source.blob.sha256, secrets).await?;
+    let mut ingredients = gather_with(site, resolved, &source.blob.sha256, secrets).await?;
+    stand(&mut ingredients.scales, &ingredients.resolved, old.as_ref());
     let parent = old.as_ref().map(Plan::hash);
     let plan = ingredients.render(recipe.stack, number, TO_BE_BUILT, generation, parent)?;
     if let Some(failure) = misfit(&state.db.conn().await?, &ingredients.site, &plan).await? {

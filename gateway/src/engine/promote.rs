@@ -13,6 +13,7 @@ use super::intake;
 use super::pipeline::{Origin, Reused};
 use super::previews::ensure_instance;
 use super::redeploy::{Earlier, Why, nothing};
+use super::submit::Reason;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
@@ -48,10 +49,10 @@ pub async fn promote(
     earlier.configured.resolved = resolved;
     let why = Why {
         message: earlier.release.message.clone(),
-        told: format!("{number} of {} on {} is promoted to {to}", from.label, from.cluster),
+        reason: Reason::Told(format!("{number} of {} on {} is promoted to {to}", from.label, from.cluster)),
         warning: differs.then(|| format!("`build` of {to} differs: the image stays as {} built it", from.label)),
     };
-    earlier.begin(state, actor, instance, origin, why, wait).await
+    earlier.begin(state, Some(actor), instance, origin, why, wait).await
 }
 
 /// What the release's own magrathea.yml says of the other label.

@@ -114,7 +114,7 @@ async fn reopen(state: &Arc<State>, deploy: &Deploy) -> Result<Attempt, Failure>
         ),
     };
     let old = load_old(&conn, deploy, plan.as_ref()).await?;
-    let scale = scales::load_counts(&conn, deploy.id()).await?;
+    let scale = scales::load_rescale(&conn, deploy.id()).await?;
     let no_resolved = || Resolved {
         label: instance.label.clone(),
         clusters: Vec::new(),

@@ -11,11 +11,12 @@ use magrathea_core::wire::Blob;
 use super::events::Recorder;
 use super::layout::Site;
 use super::pipeline::{self, Job, Origin, Reused, tell_counts};
-use super::submit::{carry_out, into_api, record};
+use super::submit::{Reason, carry_out, into_api, record};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
 use crate::db::releases::{self, Configured};
+use crate::db::scales::Rescale;
 use crate::state::State;
 
 /// Which of the app's values go with it.
@@ -49,8 +50,8 @@ pub async fn redeploy(
         },
     });
     let told = format!("{number} once more: {why}");
-    let why = Why { message: Some(why.to_owned()), told, warning: None };
-    earlier.begin(state, actor, instance, origin, why, wait).await
+    let why = Why { message: Some(why.to_owned()), reason: Reason::Told(told), warning: None };
+    earlier.begin(state, Some(actor), instance, origin, why, wait).await
 }
 
 /// Brings back an earlier release, or the one before that which serves.
@@ -84,8 +85,8 @@ pub async fn rollback(
     };
     let earlier = Earlier::load(state, &instance, number).await?;
     let told = format!("back from {serving} to {number}");
-    let why = Why { message: Some(told.clone()), told, warning: None };
-    earlier.begin(state, actor, instance, Origin::Back(number), why, wait).await
+    let why = Why { message: Some(told.clone()), reason: Reason::Told(told), warning: None };
+    earlier.begin(state, Some(actor), instance, Origin::Back(number), why, wait).await
 }
 
 /// Gives what serves other numbers of replicas, which later deploys keep.
@@ -105,15 +106,32 @@ pub async fn scale(
         return Err(ApiError::new(Code::ServiceMissing, message).with_hint(format!("it has {}", known.join(", "))));
     }
     let told = tell_counts(&counts);
-    let why = Why { message: Some(format!("scale {told}")), told, warning: None };
-    earlier.begin(state, actor, instance, Origin::Scale(counts), why, wait).await
+    let why = Why { message: Some(format!("scale {told}")), reason: Reason::Told(told), warning: None };
+    earlier.begin(state, Some(actor), instance, Origin::Scale(Rescale { counts, reason: None }), why, wait).await
+}
+
+/// Gives what serves another number of web's replicas in the gateway's own name. Refused as locked while anything else is done
+/// to the instance.
+pub async fn scale_by_itself(
+    state: &Arc<State>,
+    instance: Instance,
+    to: u16,
+    reason: String,
+) -> Result<DeployInfo, ApiError> {
+    let serving = releases::load_serving(&state.db.conn().await?, instance.id).await?;
+    let earlier = Earlier::load(state, &instance, serving.ok_or_else(|| nothing(&instance))?.release).await?;
+    let counts = Counts::from([(ProcessName::web(), Some(to))]);
+    let message = Some(format!("scale web={to}"));
+    let why = Why { message, reason: Reason::Scaling(reason.clone()), warning: None };
+    let rescale = Rescale { counts, reason: Some(reason) };
+    earlier.begin(state, None, instance, Origin::Scale(rescale), why, 0).await
 }
 
 /// What such a deploy is told to be.
 pub struct Why {
     /// The message of the release that it makes.
     pub message: Option<String>,
-    pub told: String,
+    pub reason: Reason,
     pub warning: Option<String>,
 }
 
@@ -143,7 +161,7 @@ impl Earlier {
     pub async fn begin(
         self,
         state: &Arc<State>,
-        actor: &Actor,
+        actor: Option<&Actor>,
         instance: Instance,
         origin: Origin,
         why: Why,
@@ -161,15 +179,15 @@ impl Earlier {
             ..SourceInfo::default()
         };
         let site = Site::new(state, instance).map_err(into_api)?;
-        let (deploy, _) = record(state, actor, &site, &info, &self.source, &why.told).await?;
+        let (deploy, _) = record(state, actor, &site, &info, &self.source, &why.reason).await?;
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
-        pipeline::tell_again(&recorder, &why.told);
+        pipeline::tell_again(&recorder, why.reason.as_str());
         if let Some(warning) = &why.warning {
             recorder.warn(warning);
         }
         let job = Job {
             deploy: deploy.id(),
-            actor: actor.clone(),
+            actor: actor.cloned(),
             site,
             resolved: self.configured.resolved,
             blob: Blob { sha256: self.source, size: 0 },

@@ -201,6 +201,7 @@ mod tests {
             port: 8080,
             backend: text.into(),
             server_options: String::new(),
+            at_once: None,
             files: BTreeMap::new(),
             certificates: BTreeMap::new(),
             canary: None,

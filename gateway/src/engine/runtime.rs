@@ -10,6 +10,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::scaling::Loads;
 use crate::hub::NodeRef;
 use crate::lock::locked;
 
@@ -33,6 +34,8 @@ pub struct Engine {
     pub(super) history: Arc<Mutex<()>>,
     /// Told when an access list was edited.
     pub(super) lists: watch::Sender<()>,
+    /// What the routers saw in the last minutes.
+    pub(super) loads: Mutex<Loads>,
 }
 
 /// Subject and key → hash.
@@ -68,6 +71,7 @@ impl Engine {
             confirmed: Mutex::default(),
             history: Arc::default(),
             lists: watch::channel(()).0,
+            loads: Mutex::default(),
         })
     }
 

@@ -20,18 +20,21 @@ use super::layout::Site;
 use super::lease;
 use super::pipeline::{self, Attempt, Job, Origin};
 use super::previews::ensure_instance;
-use crate::actor::Actor;
+use crate::actor::{Actor, GATEWAY};
 use crate::api::error::{ApiError, Code};
 use crate::db::apps::{self, App};
 use crate::db::deploys::{self, Deploy, NewDeploy};
 use crate::db::instances::{self, Instance};
-use crate::db::{previews, timeline};
+use crate::db::{previews, scales, timeline};
 use crate::services::access::{Reach, no_app, require, sees};
 use crate::services::apps::{check_may_create, ensure_app};
 use crate::state::State;
 
 /// How often a waiting deploy asks whether it may run.
 const TURN: Duration = Duration::from_millis(100);
+
+/// How long a scaling of the gateway's own may take to give way.
+const GIVES_WAY: Duration = Duration::from_secs(120);
 
 /// How long a deploy waits for a gateway that has just started.
 const OPENING: Duration = Duration::from_secs(10);
@@ -220,7 +223,7 @@ async fn begin(
     {
         return Ok(same);
     }
-    let (deploy, is_new) = record(state, actor, &site, &info, &source.blob.sha256, "").await?;
+    let (deploy, is_new) = record(state, Some(actor), &site, &info, &source.blob.sha256, &Reason::None).await?;
     if is_new {
         let recorder = Recorder::open(state, deploy.id(), Phase::Receive).await?;
         pipeline::tell_received(&recorder, intake.took, source.tree.files.len(), source.blob.size, intake.made);
@@ -235,7 +238,7 @@ async fn begin(
         let wait = Duration::from_secs(info.wait.unwrap_or(0).into());
         let job = Job {
             deploy: deploy.id(),
-            actor: actor.clone(),
+            actor: Some(actor.clone()),
             site,
             resolved,
             blob: source.blob.clone(),
@@ -272,14 +275,33 @@ async fn absent_labels(state: &State, actor: &Actor, app: &App, manifest: &Manif
     Ok(absent.iter().map(tell).collect())
 }
 
-/// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of.
+/// What there is to say of why a deploy is made.
+pub enum Reason {
+    None,
+    /// Of one that somebody asked for.
+    Told(String),
+    /// Of a scaling that the gateway begins by itself: told when it is over.
+    Scaling(String),
+}
+
+impl Reason {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Reason::None => "",
+            Reason::Told(why) | Reason::Scaling(why) => why,
+        }
+    }
+}
+
+/// Records the deploy, which takes the instance's lock; or finds the one that this is a retry of. A scaling of the gateway's
+/// own gives way to what somebody asks for.
 pub async fn record(
     state: &Arc<State>,
-    actor: &Actor,
+    actor: Option<&Actor>,
     site: &Site,
     info: &SourceInfo,
     source: &str,
-    why: &str,
+    reason: &Reason,
 ) -> Result<(Deploy, bool), ApiError> {
     let conn = state.db.conn().await?;
     let instance = &site.instance;
@@ -291,17 +313,25 @@ pub async fn record(
     let mut new = NewDeploy {
         id: DeployId(Uuid::now_v7()),
         instance: instance.id,
-        actor: &actor.name,
+        actor: actor.map_or(GATEWAY, |actor| actor.name.as_str()),
         status: DeployStatus::Running,
         phase: Phase::Receive,
         source,
         info,
         gateway: state.engine.id,
+        scale_reason: match reason {
+            Reason::Scaling(reason) => Some(reason),
+            _ => None,
+        },
     };
     let mut inserted = deploys::insert_deploy(&conn, &new).await;
     if inserted.as_ref().is_err_and(|error| error.violates("deploys_one_running")) {
-        if info.wait.is_none_or(|seconds| seconds == 0) {
-            let holder = deploys::find_running(&conn, instance.id).await?;
+        let holder = deploys::find_running(&conn, instance.id).await?;
+        let gives_way = match (actor, &holder) {
+            (Some(actor), Some(holder)) => make_way(state, actor, holder).await?,
+            _ => false,
+        };
+        if !gives_way && info.wait.is_none_or(|seconds| seconds == 0) {
             return Err(locked(&holder));
         }
         new.status = DeployStatus::Waiting;
@@ -318,11 +348,27 @@ pub async fn record(
     }
     let deploy = deploys::load_deploy(&conn, new.id).await?;
     let deploy = deploy.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the deploy vanished")))?;
-    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    let why = match reason {
+        Reason::None => String::new(),
+        Reason::Told(why) => format!(": {why}"),
+        Reason::Scaling(_) => return Ok((deploy, true)),
+    };
     let message = format!("deploy {} of {} ({}){why}", new.id, instance.app_name, instance.label);
-    let entry = timeline::NewEntry::about(instance, Some(actor), "deploy.started", &message);
+    let entry = timeline::NewEntry::about(instance, actor, "deploy.started", &message);
     timeline::append(&conn, entry).await?;
     Ok((deploy, true))
+}
+
+/// Stops a scaling of the gateway's own, or lets it end where it is past that. False when it is something else.
+async fn make_way(state: &State, actor: &Actor, holder: &Deploy) -> Result<bool, ApiError> {
+    let conn = state.db.conn().await?;
+    if !scales::is_automatic(&conn, holder.id()).await? {
+        return Ok(false);
+    }
+    if deploys::request_cancel(&conn, holder.id(), &actor.name).await? {
+        state.engine.stop(holder.id());
+    }
+    Ok(true)
 }
 
 /// Who holds the instance, and since when.
@@ -349,15 +395,17 @@ pub async fn carry_out(job: Job, recorder: Arc<Recorder>, status: DeployStatus, 
 }
 
 async fn carry(job: Job, recorder: Arc<Recorder>, status: DeployStatus, wait: Duration) {
+    // Whoever did not ask to wait was let in behind a scaling of the gateway's own.
+    let wait = if wait.is_zero() { GIVES_WAY } else { wait };
     if status == DeployStatus::Waiting
         && let Err(failure) = wait_for_turn(&job, &recorder, wait).await
     {
         let mut attempt = Attempt::new(&job, &recorder);
-        return pipeline::fail(&mut attempt, Some(&job.actor), failure).await;
+        return pipeline::fail(&mut attempt, job.actor.as_ref(), failure).await;
     }
     if let Err(error) = recorder.begin(Phase::Detect).await {
         let mut attempt = Attempt::new(&job, &recorder);
-        return pipeline::fail(&mut attempt, Some(&job.actor), error.into()).await;
+        return pipeline::fail(&mut attempt, job.actor.as_ref(), error.into()).await;
     }
     pipeline::run(job, recorder).await;
 }

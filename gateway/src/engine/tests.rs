@@ -6,5 +6,6 @@ mod deploys;
 mod drift;
 mod previews;
 mod scale;
+mod scaling;
 mod several;
 pub(crate) mod world;

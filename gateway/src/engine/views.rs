@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use magrathea_core::api::{DeployInfo, InstanceInfo, PreviewInfo};
-use magrathea_core::names::{AppId, DeployId, InstanceId, LabelName, Layer};
+use magrathea_core::api::{AutomaticInfo, DeployInfo, InstanceInfo, PreviewInfo};
+use magrathea_core::names::{AppId, DeployId, InstanceId, LabelName, Layer, ProcessName};
 use magrathea_core::people::Verb;
 use magrathea_core::wire::{ReadServing, Serving};
 
@@ -17,7 +17,7 @@ use super::previews::load_memory_used;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
-use crate::db::{Client, apps, deploys, instances, previews, releases, timeline};
+use crate::db::{Client, apps, deploys, instances, previews, releases, scales, timeline};
 use crate::services::access::{InstanceName, Reach, find_instance, require};
 use crate::state::State;
 
@@ -146,6 +146,9 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         }),
         None => None,
     };
+    let is_set = scales::load_scales(&conn, instance.id).await?.contains_key(&ProcessName::web());
+    let replicas = resolved.as_ref().map(|resolved| &resolved.sections.app_layer.replicas);
+    let automatic = replicas.and_then(|replicas| AutomaticInfo::new(replicas, is_set, jiff::Timestamp::now()));
     let (created, absent_since) = (instance.created, instance.absent_since);
     let protected = is_protected(&instance.label, resolved.as_ref());
     drop(conn);
@@ -171,6 +174,7 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         deploy: running.map(|deploy| deploy.info.id),
         created,
         absent_since,
+        automatic,
         preview,
     })
 }

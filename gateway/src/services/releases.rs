@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use magrathea_core::api::{DeployInfo, ProcessInfo, Promote, Release, ReleaseDiff, Rollback, Scale};
+use magrathea_core::manifest::MOST_REPLICAS;
 use magrathea_core::names::{AppName, ClusterName, LabelName, ReleaseNumber};
 use magrathea_core::people::Verb;
 
@@ -72,9 +73,6 @@ pub async fn processes(state: &Arc<State>, actor: &Actor, name: &InstanceName) -
     let instance = find_instance(&state.db.conn().await?, actor, name, Verb::Look).await?;
     engine::processes(state, instance).await
 }
-
-/// Most replicas of a process type.
-const MOST_REPLICAS: u16 = 64;
 
 /// Begins to give what serves other numbers of replicas.
 pub async fn scale(

@@ -9,6 +9,9 @@ use crate::render::render;
 use crate::storage::{ASSETS, keeps_assets};
 use crate::{InstanceInput, LayerError, check};
 
+/// How many requests are answered at once where there is nothing behind Apache.
+pub const REQUESTS: u64 = 256;
+
 /// What a URL prefix, or a folder, is allowed to do.
 struct Rules {
     /// The URL prefix without the closing slash; none when the rule is about a folder alone.
@@ -41,6 +44,7 @@ pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
     let values = context! {
         port => replica_port(input.uid),
         document_root,
+        requests => REQUESTS,
         php,
         php_version => php::VERSION,
         socket => php::SOCKET,

@@ -30,6 +30,17 @@ pub fn replica_port(uid: u32) -> u16 {
     FIRST + (uid % u32::from(COUNT)) as u16
 }
 
+/// How many requests a replica answers at once.
+pub fn requests_at_once(input: &InstanceInput<'_>) -> u32 {
+    let app = &input.sections.app_layer;
+    let number = match input.stack {
+        Stack::Php => php::workers(app.memory, app.request_memory),
+        Stack::Tomcat => tomcat::threads(app.memory),
+        Stack::Static => apache::REQUESTS,
+    };
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// The least memory that any stack starts with.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(96);
 
@@ -120,7 +131,7 @@ fn web_service(input: &InstanceInput<'_>) -> Result<ServiceSpec, LayerError> {
         command: Vec::new(),
         env,
         files,
-        replicas: app.replicas,
+        replicas: app.replicas.least(),
         memory: app.memory,
         cpus: ("app_layer.cpus", app.cpus.as_deref()),
         processes: app.processes,

@@ -65,7 +65,7 @@ fn render_guard(input: &InstanceInput<'_>) -> Result<Option<String>, LayerError>
 const UPLOAD: ByteSize = ByteSize::mib(512);
 
 /// How many requests run at once: as many as fit into the replica's memory.
-fn workers(memory: ByteSize, request: ByteSize) -> u64 {
+pub fn workers(memory: ByteSize, request: ByteSize) -> u64 {
     let fixed = OVERHEAD.bytes() + opcache(memory).bytes();
     (memory.bytes().saturating_sub(fixed) / request.bytes().max(ByteSize::mib(4).bytes())).clamp(2, 128)
 }

@@ -28,7 +28,7 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         port => replica_port(input.uid),
         context => check::url_path("app_layer.context", &app.context)?.trim_end_matches('/'),
         folder,
-        threads => (app.memory.as_mib() / 4).clamp(25, 400),
+        threads => threads(app.memory),
         gateway => input.instance_gateway.to_string().replace('.', "\\."),
         max_body => input.sections.proxy.max_body.bytes(),
         timeout => timeout_seconds(input) * 1000,
@@ -38,6 +38,11 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         file("/etc/magrathea/tomcat/server.xml", server),
         file("/etc/magrathea/tomcat/logging.properties", include_str!("../../templates/logging.properties").into()),
     ])
+}
+
+/// How many requests run at once.
+pub fn threads(memory: ByteSize) -> u64 {
+    (memory.as_mib() / 4).clamp(25, 400)
 }
 
 /// Options of the JVM: a heap that leaves room for threads, classes and compiled code in the replica's memory.

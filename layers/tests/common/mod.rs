@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use magrathea_core::clusters::{Cluster, ClusterDb, ClusterProxy, ClusterRouting, ClusterStorage, Node};
-use magrathea_core::manifest::{Location, Mysql, ProxyKind, Sections, Stack, Tls, Writable, WritableKind};
+use magrathea_core::manifest::{Location, Mysql, ProxyKind, Replicas, Sections, Stack, Tls, Writable, WritableKind};
 use magrathea_core::names::{AppName, ClusterName, InstanceId, LabelName, Layer, ReleaseNumber};
 use magrathea_core::plan::LogBounds;
 use magrathea_core::plan::{Resource, Spec};
@@ -82,7 +82,7 @@ impl Case {
         .into();
         let s = &mut case.sections;
         s.app_layer.root = "web".into();
-        s.app_layer.replicas = 2;
+        s.app_layer.replicas = Replicas::Fixed(2);
         s.app_layer.cpus = Some("1.5".into());
         s.app_layer.ini = [
             ("memory_limit", "256M"),

@@ -6,7 +6,7 @@ use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::Plan;
 
 use super::build::{Made, check_hosts, wait_for_nodes};
-use super::scale::set_replicas;
+use super::scale::{set_replicas, stand};
 use super::{Attempt, Job};
 use crate::db::scales::load_scales;
 use crate::db::{DbError, deploys, plans, releases};
@@ -21,7 +21,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let instance = &site.instance;
     wait_for_nodes(attempt).await?;
     let conn = site.state.db.conn().await?;
-    let (stored, configured, info, old, generation, scales) = tokio::try_join!(
+    let (stored, configured, info, old, generation, mut scales) = tokio::try_join!(
         plans::load_plan(&conn, instance.id, release),
         releases::load_configured(&conn, instance.id, release),
         releases::load_release(&conn, instance.id, release),
@@ -38,6 +38,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let mut resources = stored.resources;
     // Who may not come in today does not come in because of an old release.
     follow_lists(site, &configured.resolved, &mut resources).await?;
+    stand(&mut scales, &configured.resolved, old.as_ref());
     set_replicas(&mut resources, &configured.resolved, &scales);
     let plan = Plan::new(stored.subject, generation, old.as_ref().map(Plan::hash), resources);
     attempt.old = old;

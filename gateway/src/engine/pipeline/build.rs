@@ -14,7 +14,7 @@ use magrathea_core::wire::{Build, Built};
 
 use super::back::bring_back;
 use super::lay::ensure_all;
-use super::scale::rescale;
+use super::scale::{rescale, stand};
 use super::{Attempt, Job, Origin, Reused, count, size};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
@@ -52,7 +52,7 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     let recorder = attempt.recorder.clone();
     let origin = match &job.origin {
         Origin::Back(release) => return bring_back(job, attempt, *release).await,
-        Origin::Scale(counts) => return rescale(job, attempt, counts).await,
+        Origin::Scale(wanted) => return rescale(job, attempt, wanted).await,
         Origin::Again(reused) => Image::Known(reused),
         Origin::Source(tree) => Image::Build(find_recipe(job, tree)?),
     };
@@ -72,7 +72,7 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
         _ => apps::load_config_version(&job.site.state.db.conn().await?, job.site.instance.app).await?,
     };
     let configured = Configured { resolved, config_version };
-    let (ingredients, place) =
+    let (mut ingredients, place) =
         tokio::try_join!(gather(job.site.clone(), configured, &job.blob.sha256), find_place(attempt, config_version))?;
     let (old, place) = place;
     attempt.old = old;
@@ -80,11 +80,14 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     attempt.applier.secrets = ingredients.secrets.values.clone();
     attempt.resolved = ingredients.resolved.clone();
     for (process, count) in &ingredients.scales {
-        let says = ingredients.resolved.sections.app_layer.replicas_of(process);
-        if let Some(says) = says.filter(|says| says != count) {
+        let app = &ingredients.resolved.sections.app_layer;
+        let automatic = app.replicas.scaling().filter(|_| process.is_web()).map(|_| app.replicas.to_string());
+        let says = app.replicas_of(process).filter(|says| says != count).map(|says| says.to_string());
+        if let Some(says) = automatic.or(says) {
             recorder.warn(format!("{process} keeps {count}, as `td app scale` has set it; magrathea.yml says {says}"));
         }
     }
+    stand(&mut ingredients.scales, &ingredients.resolved, attempt.old.as_ref());
 
     // Whatever the plan says about the configuration is better said before the build than after it.
     let stack = ingredients.resolved.sections.app_layer.stack.unwrap_or(Stack::Php);

@@ -29,18 +29,21 @@ use super::runtime::Hold;
 use super::{lease, sweep};
 use crate::actor::{Actor, GATEWAY};
 use crate::db::deploys::{self, End};
+use crate::db::scales::{self, Rescale};
 use crate::db::timeline;
 use crate::state::State;
 
 pub use lay::await_replicas;
 use revert::revert;
+pub use scale::{replicas_in, stand};
 pub use switch::read_serving;
 use switch::{complete, stand_by, switch};
 
 /// A deploy to carry out.
 pub struct Job {
     pub deploy: DeployId,
-    pub actor: Actor,
+    /// None: the gateway itself.
+    pub actor: Option<Actor>,
     pub site: Site,
     pub resolved: Resolved,
     /// Of an earlier release's source only the hash is known.
@@ -58,7 +61,7 @@ pub enum Origin {
     /// An earlier release itself, as it was.
     Back(ReleaseNumber),
     /// What serves, with other numbers of replicas.
-    Scale(Counts),
+    Scale(Rescale),
 }
 
 /// An earlier release's image.
@@ -85,7 +88,7 @@ pub struct Attempt {
     pub old: Option<Plan>,
     pub image: Option<String>,
     /// The numbers of replicas that it sets, when it does nothing else.
-    pub scale: Option<Counts>,
+    pub scale: Option<Rescale>,
 }
 
 impl Attempt {
@@ -101,7 +104,10 @@ impl Attempt {
             plan: None,
             old: None,
             image: None,
-            scale: None,
+            scale: match &job.origin {
+                Origin::Scale(rescale) => Some(rescale.clone()),
+                _ => None,
+            },
         }
     }
 
@@ -133,7 +139,7 @@ pub async fn run(job: Job, recorder: Arc<Recorder>) {
         if let (Ok(laid), Some(share)) = (&ready, job.info.canary) {
             ready = canary::try_out(&mut attempt, share, laid, &stop, &mut hold).await;
         }
-        decide(&mut attempt, Some(&actor), ready).await;
+        decide(&mut attempt, actor.as_ref(), ready).await;
     };
     tokio::select! {
         biased;
@@ -198,10 +204,15 @@ pub async fn finish(attempt: &mut Attempt, actor: Option<&Actor>, serving: Servi
     let app = &attempt.site.instance;
     let (action, message) = match &attempt.scale {
         None => ("deploy.succeeded", format!("release {} of {} ({}) serves", attempt.release, app.app_name, app.label)),
-        Some(counts) => ("app.scaled", format!("{} ({}): {}", app.app_name, app.label, tell_counts(counts))),
+        Some(rescale) => ("app.scaled", format!("{} ({}): {}", app.app_name, app.label, tell_rescale(rescale))),
     };
     let end = End { status: DeployStatus::Succeeded, serving: Some(&serving), failure: None };
-    record_end(attempt, actor, end, action, &message).await;
+    record_end(attempt, actor, end, (action, &message)).await;
+}
+
+/// What it does, in words: the gateway's own reason, or the numbers.
+pub fn tell_rescale(rescale: &Rescale) -> String {
+    rescale.reason.clone().unwrap_or_else(|| tell_counts(&rescale.counts))
 }
 
 /// As people write them: `queue=2 web=default`.
@@ -224,15 +235,15 @@ pub async fn fail(attempt: &mut Attempt, actor: Option<&Actor>, failure: Failure
     };
     let message = format!("{} phase: {}", record.phase, record.message);
     let end = End { status, serving: None, failure: Some(&record) };
-    record_end(attempt, actor, end, action, &message).await;
+    record_end(attempt, actor, end, (action, &message)).await;
 }
 
 /// Ends the deploy in the store, on the timeline and for those who follow it. Tried until the store takes it: an end
 /// that is not recorded would keep the instance locked.
-async fn record_end(attempt: &Attempt, actor: Option<&Actor>, end: End<'_>, action: &str, message: &str) {
+async fn record_end(attempt: &Attempt, actor: Option<&Actor>, end: End<'_>, told: (&str, &str)) {
     let state = &attempt.site.state;
     loop {
-        match try_record_end(state, attempt, actor, &end, action, message).await {
+        match try_record_end(state, attempt, actor, &end, told).await {
             Ok(()) => break,
             Err(error) => tracing::warn!(deploy = %attempt.deploy, %error, "cannot record the end; trying again"),
         }
@@ -248,15 +259,23 @@ async fn try_record_end(
     attempt: &Attempt,
     actor: Option<&Actor>,
     end: &End<'_>,
-    action: &str,
-    message: &str,
+    (action, message): (&str, &str),
 ) -> Result<(), crate::db::DbError> {
     let mut conn = state.db.conn().await?;
     let tx = conn.transaction().await?;
-    deploys::finish_deploy(&tx, attempt.deploy, end).await?;
     let instance = &attempt.site.instance;
-    let entry = timeline::NewEntry::about(instance, actor, action, message);
-    timeline::append(&tx, entry).await?;
+    let is_news = match (&attempt.scale, end.failure) {
+        // What the gateway tries again and again is told once, for as long as it fails in the same way.
+        (Some(Rescale { reason: Some(_), .. }), Some(failure)) => {
+            let failed = scales::load_past(&tx, instance.id).await?.failed;
+            failed.is_none_or(|(_, code)| code != failure.code)
+        }
+        _ => true,
+    };
+    deploys::finish_deploy(&tx, attempt.deploy, end).await?;
+    if is_news {
+        timeline::append(&tx, timeline::NewEntry::about(instance, actor, action, message)).await?;
+    }
     let deploy = deploys::load_deploy(&tx, attempt.deploy).await?;
     tx.commit().await?;
     if let Some(deploy) = deploy {

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use magrathea_core::api::{Counts, Phase};
+use magrathea_core::api::Phase;
 use magrathea_core::manifest::{Resolved, Stack};
-use magrathea_core::names::ProcessName;
+use magrathea_core::names::{ProcessName, WEB};
 use magrathea_core::plan::{Plan, Resource, ServiceMode, Spec};
 
 use super::build::{Made, wait_for_nodes};
 use super::{Attempt, Job};
-use crate::db::scales::{self, Scales};
+use crate::db::scales::{self, Rescale, Scales};
 use crate::db::{DbError, deploys, plans, releases};
 use crate::engine::capacity::promise;
 use crate::engine::failure::Failure;
@@ -19,7 +19,8 @@ use crate::engine::health::process_of;
 use crate::engine::layout::{gather, load_secrets_of, urls_of};
 
 /// Takes the serving plan out, as a new generation with these numbers.
-pub async fn rescale(job: &Job, attempt: &mut Attempt, counts: &Counts) -> Result<Made, Failure> {
+pub async fn rescale(job: &Job, attempt: &mut Attempt, rescale: &Rescale) -> Result<Made, Failure> {
+    let counts = &rescale.counts;
     let (site, recorder) = (&job.site, attempt.recorder.clone());
     let id = site.instance.id;
     wait_for_nodes(attempt).await?;
@@ -43,6 +44,7 @@ pub async fn rescale(job: &Job, attempt: &mut Attempt, counts: &Counts) -> Resul
             None => drop(scales.remove(process)),
         }
     }
+    stand(&mut scales, &configured.resolved, Some(&old));
     let mut resources = old.resources.clone();
     let changes = set_replicas(&mut resources, &configured.resolved, &scales);
     recorder.enter(Phase::Plan, &if changes.is_empty() { "as it is".to_owned() } else { changes.join(", ") }).await?;
@@ -73,9 +75,30 @@ pub async fn rescale(job: &Job, attempt: &mut Attempt, counts: &Counts) -> Resul
     scales::note_counts(&tx, attempt.deploy, counts).await?;
     deploys::set_release(&tx, attempt.deploy, release, &info.image, &urls_of(site, &attempt.resolved)).await?;
     tx.commit().await.map_err(DbError::from)?;
-    attempt.scale = Some(counts.clone());
     attempt.plan = Some(plan.clone());
     Ok(Made { plan })
+}
+
+/// Where the number follows the load and nobody has set one, what is laid begins with the number that there is: it
+/// goes on from there.
+pub fn stand(scales: &mut Scales, resolved: &Resolved, serving: Option<&Plan>) {
+    let standing = serving.and_then(|plan| replicas_in(plan, WEB));
+    if let (Some(scaling), Some(standing)) = (resolved.sections.app_layer.replicas.scaling(), standing) {
+        let within = standing.max(scaling.min).min(scaling.max);
+        scales.entry(ProcessName::web()).or_insert(within);
+    }
+}
+
+/// How many replicas of a process type a plan has.
+pub fn replicas_in(plan: &Plan, process: &str) -> Option<u16> {
+    let service = plan.resources.iter().find(|resource| process_of(resource) == Some(process))?;
+    match &service.spec {
+        Spec::Service(service) => match service.mode {
+            ServiceMode::Replicated(count) => Some(count),
+            ServiceMode::Global => None,
+        },
+        _ => None,
+    }
 }
 
 /// Gives each process type the number that was set, or else the manifest's; tells what that changes, as in `web 1 → 3`.
@@ -84,7 +107,7 @@ pub fn set_replicas(resources: &mut [Resource], resolved: &Resolved, scales: &Sc
     let mut wanted: BTreeMap<&ProcessName, u16> =
         app.workers.iter().map(|(name, worker)| (name, worker.replicas)).collect();
     let web = ProcessName::web();
-    wanted.insert(&web, app.replicas);
+    wanted.insert(&web, app.replicas.least());
     let mut changes = Vec::new();
     for resource in resources {
         let process = process_of(resource).map(str::to_owned);

@@ -9,8 +9,9 @@ use magrathea_core::wire::{DataFate, Drain, ReadServing, Serving, Watch};
 
 use super::lay::{ensure_all, run_hooks};
 use super::password;
-use super::{Attempt, count, tell_counts};
-use crate::db::{DbError, deploys, releases, scales};
+use super::{Attempt, count, tell_rescale};
+use crate::db::scales::{self, Rescale};
+use crate::db::{DbError, deploys, releases};
 use crate::engine::apply::{UNHEARD, nodes_of};
 use crate::engine::failure::Failure;
 use crate::engine::health::{checks, process_of};
@@ -116,7 +117,7 @@ pub async fn complete(attempt: &Attempt, author: &str, serving: &Serving) -> Res
     }
     let state = &attempt.site.state;
     let what = match &attempt.scale {
-        Some(counts) => format!("scale {}", tell_counts(counts)),
+        Some(rescale) => format!("scale {}", tell_rescale(rescale)),
         None => format!("release {}", attempt.release),
     };
     let message = format!("{} ({}): {what}", attempt.site.instance.app_name, attempt.site.instance.label);
@@ -150,7 +151,7 @@ async fn commit(attempt: &Attempt, plan: &Plan, author: &str, serving: &Serving)
     deploys::commit_deploy(&tx, attempt.deploy, serving).await?;
     let row = releases::ServingRow { release: attempt.release, generation: plan.generation };
     releases::set_serving(&tx, instance.id, row).await?;
-    if let Some(counts) = &attempt.scale {
+    if let Some(Rescale { counts, reason: None }) = &attempt.scale {
         scales::set_scales(&tx, instance.id, counts, author).await?;
     }
     releases::release_hosts(&tx, instance.id, &hosts_of(&attempt.site, &attempt.resolved)).await?;

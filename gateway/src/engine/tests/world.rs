@@ -46,6 +46,8 @@ pub struct Held {
     pub streams: Vec<OpenStream>,
     /// The values that each service was given.
     pub given: BTreeMap<String, BTreeMap<String, String>>,
+    /// How many requests each instance has, in each second; nobody sees it when absent.
+    pub busy: Option<u32>,
     /// By service.
     pub wanted: BTreeMap<String, u16>,
     built: u32,
@@ -146,7 +148,10 @@ impl World {
                 let name = name_of(&action);
                 let hang = {
                     let mut held = held.lock().unwrap();
-                    held.calls.push(name.clone());
+                    // It is asked all the time.
+                    if name != "ReadLoad" {
+                        held.calls.push(name.clone());
+                    }
                     if held.fail.remove(&name) {
                         return Err(error(&action));
                     }
@@ -372,6 +377,18 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             let replica = Replica { container: "c".into(), address: "10.0.0.2:80".into(), state: "up".into() };
             let release = held.serving.map(ReleaseNumber);
             json!(Serving { release, replicas: release.map(|_| replica).into_iter().collect() })
+        }
+        Action::ReadLoad(asked) => {
+            let now = jiff::Timestamp::now().as_second();
+            let slugs =
+                held.services.keys().filter_map(|name| name.split_once("-web-")).map(|(slug, _)| slug.to_owned());
+            let slugs: BTreeSet<String> = slugs.collect();
+            let second = |busy: u32| {
+                let busy: BTreeMap<String, u32> = slugs.iter().map(|slug| (slug.clone(), busy)).collect();
+                move |at| LoadSecond { at, busy: busy.clone() }
+            };
+            let seconds = (now - 59).max(asked.after + 1)..=now;
+            json!(Loads { now, seconds: held.busy.map(|busy| seconds.map(second(busy)).collect()).unwrap_or_default() })
         }
         Action::OpenStream(asked) => {
             held.streams.push(asked);

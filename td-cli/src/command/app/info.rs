@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use magrathea_core::api::{AppInfo, InstanceInfo};
 
 use super::Named;
+use super::scale::{describe_automatic, describe_window};
 use crate::client::Query;
 use crate::command::instances::describe_serving;
 use crate::command::preview::describe_expiry;
@@ -48,6 +49,13 @@ fn print_instance(printer: &Printer, instance: &InstanceInfo, now: Timestamp) {
     for replica in instance.serving.iter().flat_map(|serving| &serving.replicas) {
         let container = replica.container.get(..12).unwrap_or(&replica.container);
         printer.data(format!("  replica  {container} at {}, {}", replica.address, replica.state));
+    }
+    if let Some(automatic) = &instance.automatic {
+        let how = if automatic.rests { "somebody has set the number" } else { "the number follows the load" };
+        printer.data(format!("  scaling  {}; {how}", describe_automatic(automatic)));
+        if let Some(window) = describe_window(automatic) {
+            printer.data(format!("  window   {window}"));
+        }
     }
     if let Some(preview) = &instance.preview {
         let expiry = describe_expiry(preview, now);

@@ -1,14 +1,15 @@
 //! `td app scale`.
 
-use magrathea_core::api::{Counts, ProcessInfo, Scale};
+use magrathea_core::api::{AutomaticInfo, Counts, ProcessInfo, Scale, WindowInfo};
 use magrathea_core::capacity::cpus;
 use magrathea_core::names::{LabelName, ProcessName};
-use magrathea_core::units::Span;
+use magrathea_core::units::{Span, count};
 
 use crate::command::deploy::{each, follow_each};
 use crate::context::{Context, Place};
 use crate::exit::{Exit, Failure};
 use crate::human;
+use crate::printer::clean;
 use crate::table::{self, or_dash};
 
 #[derive(Debug, clap::Args)]
@@ -61,9 +62,12 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
         return context.show(answer, |printer, processes: Vec<ProcessInfo>| {
             table::print(
                 printer,
-                ["PROCESS", "WANTED", "RUNNING", "MAGRATHEA.YML", "MEMORY", "CPUS", "PROCESSES"],
+                ["PROCESS", "WANTED", "RUNNING", "MAGRATHEA.YML", "BUSY", "MEMORY", "CPUS", "PROCESSES"],
                 processes.iter().map(row),
             );
+            for process in &processes {
+                notes(process).into_iter().for_each(|note| printer.note(note));
+            }
         });
     }
     let body = Scale { counts, wait: arguments.wait.map(Span::whole_seconds) };
@@ -73,15 +77,45 @@ pub async fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, F
     follow_each(context, begun).await
 }
 
-fn row(process: &ProcessInfo) -> [String; 7] {
+fn row(process: &ProcessInfo) -> [String; 8] {
     let cpus = process.millicpus.map(|millis| cpus(millis.into()));
     [
         process.process.to_string(),
         format!("{}{}", process.wanted, if process.scaled.is_some() { " (set)" } else { "" }),
         or_dash(process.running),
-        process.manifest.to_string(),
+        process.automatic.as_ref().map_or_else(|| process.manifest.to_string(), describe_automatic),
+        or_dash(process.busy.as_ref().map(|busy| format!("{} of {}", busy.requests, busy.at_once))),
         or_dash(process.memory.map(human::size)),
         or_dash(cpus),
         or_dash(process.processes),
     ]
+}
+
+/// As in `1–3 at 70%`.
+pub fn describe_automatic(automatic: &AutomaticInfo) -> String {
+    format!("{}–{} at {}", automatic.min, automatic.max, automatic.target)
+}
+
+/// Which window is open, or begins next.
+pub fn describe_window(automatic: &AutomaticInfo) -> Option<String> {
+    let least = |window: &WindowInfo| count(window.min, "replica");
+    match (&automatic.window, &automatic.next_window) {
+        (Some(window), _) => Some(format!("a window wants at least {} until {:.0}", least(window), window.until)),
+        (None, Some(next)) => Some(format!("from {:.0} a window wants at least {}", next.from, least(next))),
+        (None, None) => None,
+    }
+}
+
+fn notes(process: &ProcessInfo) -> Vec<String> {
+    let name = &process.process;
+    let mut notes = Vec::new();
+    if let Some(automatic) = &process.automatic {
+        match automatic.rests {
+            true => notes.push(format!("{name}: automatic scaling rests; {name}=default gives the number back to it")),
+            false => notes.push(format!("{name}: the number follows the load")),
+        }
+        notes.extend(describe_window(automatic).map(|window| format!("{name}: {window}")));
+    }
+    notes.extend(process.advice.as_ref().map(|advice| format!("{name}: advice: {}", clean(advice))));
+    notes
 }

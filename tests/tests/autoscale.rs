@@ -19,14 +19,20 @@ fn wanted(site: &Site) -> u64 {
     web(site)["wanted"].as_u64().unwrap()
 }
 
-fn reasons(site: &Site) -> Vec<String> {
-    let lines = site.td(&["timeline", "--json"]).ok().json();
-    let own = lines
-        .as_array()
-        .unwrap()
-        .iter()
-        .rev()
-        .filter(|line| line["actor"] == "gateway" && line["action"] == "app.scaled");
+/// The lines of the app's timeline; an app of the same name may have left some.
+fn timeline(site: &Site) -> Vec<serde_json::Value> {
+    site.td(&["timeline", "--json"]).ok().json().as_array().unwrap().clone()
+}
+
+fn newest(site: &Site) -> u64 {
+    timeline(site).iter().filter_map(|line| line["id"].as_u64()).max().unwrap_or(0)
+}
+
+/// Why the gateway has scaled it, after a line of the timeline.
+fn reasons(site: &Site, after: u64) -> Vec<String> {
+    let is_own = |line: &&serde_json::Value| line["actor"] == "gateway" && line["action"] == "app.scaled";
+    let lines = timeline(site);
+    let own = lines.iter().rev().filter(is_own).filter(|line| line["id"].as_u64() > Some(after));
     own.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -35,6 +41,7 @@ fn reasons(site: &Site) -> Vec<String> {
 fn replicas_follow_the_load() {
     let site = Site::new(&Lab::get(), "test-autoscale");
     site.file("up.txt", "up").file("index.php", "<?php usleep(500000); echo 'done';").file("magrathea.yml", MANIFEST);
+    let before = newest(&site);
     site.deploy().ok();
     let info = web(&site);
     assert_eq!((&info["wanted"], &info["automatic"]["max"]), (&1.into(), &3.into()), "{info}");
@@ -51,9 +58,12 @@ fn replicas_follow_the_load() {
     // Six a second are three busy at any time, of which four would do: it goes up once more, and stays.
     let more = Load::start(site.lab.client(), site.url("/"), 3, limit);
     until(Duration::from_secs(60), "there are as many as there may be", || wanted(&site) == 3);
-    let told = reasons(&site).len();
+    until(Duration::from_secs(30), "it is told", || {
+        reasons(&site, before).iter().any(|reason| reason.contains("→ 3: "))
+    });
+    let told = reasons(&site, before).len();
     std::thread::sleep(Duration::from_secs(30));
-    assert_eq!((wanted(&site), reasons(&site).len()), (3, told), "it stays under a load that stays");
+    assert_eq!((wanted(&site), reasons(&site, before).len()), (3, told), "it stays under a load that stays");
     // Another release begins with the number that there is.
     site.deploy().ok();
     assert_eq!(wanted(&site), 3);
@@ -63,7 +73,8 @@ fn replicas_follow_the_load() {
 
     let ended = Instant::now();
     until(Duration::from_secs(120), "they go when the load is over", || wanted(&site) == 1);
-    let reasons = reasons(&site);
+    until(Duration::from_secs(30), "it is told", || reasons(&site, before).last().unwrap().contains("→ 1: "));
+    let reasons = reasons(&site, before);
     println!(
         "up after {up:?}, down after {:?}, {} requests: {reasons:#?}",
         ended.elapsed(),
@@ -78,13 +89,14 @@ fn replicas_follow_the_load() {
 fn a_number_of_somebodys_rests_it() {
     let site = Site::new(&Lab::get(), "test-autoscale-rests");
     site.file("up.txt", "up").file("index.php", "<?php usleep(500000); echo 'done';").file("magrathea.yml", MANIFEST);
+    let before = newest(&site);
     site.deploy().ok();
     site.td(&["app", "scale", "default", "web=1"]).ok();
     let shown = site.td(&["app", "scale", "default"]).ok();
     assert!(shown.stderr.contains("automatic scaling rests; web=default gives the number back to it"), "{shown:?}");
     let load = Load::start(site.lab.client(), site.url("/"), 3, Duration::from_secs(120));
     std::thread::sleep(Duration::from_secs(25));
-    assert_eq!((wanted(&site), reasons(&site).len()), (1, 0));
+    assert_eq!((wanted(&site), reasons(&site, before).len()), (1, 0));
     site.td(&["app", "scale", "default", "web=default"]).ok();
     until(Duration::from_secs(60), "it follows the load again", || wanted(&site) > 1);
     let failed = failures(&load.finish());

@@ -39,7 +39,7 @@ async fn web(world: &World) -> ProcessInfo {
 
 async fn messages(world: &World, action: &str) -> Vec<String> {
     let conn = world.state().db.conn().await.unwrap();
-    let entries = crate::db::timeline::list(&conn, &world.test.admin.access, None, 50).await.unwrap();
+    let entries = crate::db::timeline::list(&conn, &world.test.admin.access, Default::default(), 50).await.unwrap();
     let entries = entries.into_iter().rev().filter(|entry| entry.action == action && entry.actor == "gateway");
     entries.map(|entry| entry.message).collect()
 }

@@ -60,6 +60,14 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
             reply(ran.boxed().await)
         }
         Action::Inventory(_) => reply(inventory(agent).boxed().await),
+        Action::DescribeImage(action) => {
+            let described = agent.engine.describe_release(&action.id).boxed().await;
+            reply(described.map(|image| Described { image }))
+        }
+        Action::CountLayers(action) => {
+            let counted = agent.engine.count_layers(&action.layers).boxed().await;
+            reply(counted.map(|count| KnownLayers { count }))
+        }
         Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
         Action::ReadLoad(action) => reply(Ok(agent.router.load(action.after))),

@@ -13,6 +13,7 @@ mod fail;
 mod firewall;
 pub mod folders;
 mod health;
+mod images;
 mod link;
 mod logs;
 pub mod node;

@@ -136,13 +136,36 @@ async fn a_label_lives_on_two_clusters() {
     };
     assert_eq!((replicas("lab"), replicas("far")), (Some(1), Some(2)));
 
+    // The very image of one cluster is what both serve after a promotion; nothing is built for it.
+    site.file("index.php", page("tried"));
+    site.td(&["app", "deploy", "--dirty", "--label", "trial"]).ok();
+    let image = |label: &str, cluster: &str| {
+        let info = site.td(&["app", "info", "--json"]).ok().json();
+        let all = info["instances"].as_array().unwrap().clone();
+        let one = all.into_iter().find(|one| one["label"] == label && one["cluster"] == cluster).unwrap();
+        one["release"]["image"].as_str().unwrap().to_owned()
+    };
+    let tried = image("trial", "lab");
+    let held = |id: &str| here.second.docker(&["image", "inspect", "--format", "{{.Id}}", id]).stdout.trim().to_owned();
+    assert_eq!(held(&tried), "");
+    let promoted = site.td(&["app", "promote", "trial", "live"]).ok();
+    assert_eq!(promoted.stdout.matches("succeeded").count(), 2, "{promoted:?}");
+    assert!(promoted.stderr.contains("the image came from lab/node1 to far/node1"), "{promoted:?}");
+    assert_eq!((image("live", "lab"), image("live", "far"), held(&tried)), (tried.clone(), tried.clone(), tried));
+    assert_eq!(here.get().await, both("tried blue", "tried blue"));
+    // What has come stays: the next one has nothing to wait for, and the way back is each cluster's own.
+    let again = site.td(&["app", "promote", "trial", "live", "--cluster", "far"]).ok();
+    assert!(!again.stderr.contains("the image came from"), "{again:?}");
+    site.td(&["release", "rollback", "--label", "live", "--cluster", "far"]).ok();
+    assert_eq!(here.get().await, both("tried blue", "tried blue"));
+
     // A cluster that leaves the list is told, serves on, and goes when somebody says so.
     site.file("magrathea.yml", MANIFEST.replace("[lab, far]", "lab")).file("index.php", page("four"));
     let ended = site.td(&["app", "deploy", "--dirty", "--label", "live"]).ok();
     assert!(ended.stderr.contains("live on far has left magrathea.yml"), "{ended:?}");
-    assert_eq!(here.get().await, both("four blue", "one blue"));
+    assert_eq!(here.get().await, both("four blue", "tried blue"));
     site.td(&["app", "destroy", "spread", "--label", "live", "--cluster", "far", "--confirm", "live"]).ok();
     let (lab_serves, far_serves) = here.get().await;
     assert_eq!(lab_serves, "four blue");
-    assert_ne!(far_serves, "one blue");
+    assert_ne!(far_serves, "tried blue");
 }

@@ -61,10 +61,12 @@ impl Blobs {
     }
 }
 
-/// Removes sources that an agent before this one left.
+/// Removes sources and images on their way that an agent before this one left.
 pub fn remove_all(folder: &Path) -> Outcome<()> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(START) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(START) || name.starts_with(crate::images::START) {
             crate::folders::remove_file(&entry.path())?;
         }
     }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::body_try_stream;
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
-    CommitContainerOptions, CreateContainerOptions, ListImagesOptions, RemoveImageOptions, UploadToContainerOptions,
+    CommitContainerOptions, CreateContainerOptions, ImportImageOptions, ListImagesOptions, RemoveImageOptions,
+    UploadToContainerOptions,
 };
 use bytes::Bytes;
-use futures_util::Stream;
-use magrathea_core::wire::{Built, HeldImage};
+use futures_util::{Stream, StreamExt};
+use magrathea_core::wire::{Built, HeldImage, ImageLayers};
 
 use super::{Engine, found, is_missing, label};
 use crate::fail::{Doing, Outcome, node};
@@ -106,6 +107,53 @@ impl Engine {
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error).doing(doing),
         }
+    }
+
+    /// What one of them is made of; none when there is none of the id.
+    pub async fn describe_release(&self, id: &str) -> Outcome<Option<ImageLayers>> {
+        let Some(image) = found(self.docker.inspect_image(id).await, || format!("reading image {id}"))? else {
+            return Ok(None);
+        };
+        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+        if image.id.as_deref() != Some(id) || labels.get(label::OWNER).map(String::as_str) != Some(self.prefix.as_str())
+        {
+            return Ok(None);
+        }
+        let layers = image.root_fs.and_then(|root| root.layers).unwrap_or_default();
+        Ok(Some(ImageLayers { layers, size: image.size.and_then(|size| size.try_into().ok()).unwrap_or_default() }))
+    }
+
+    /// How many of these layers, from the first on, the engine has in an image.
+    pub async fn count_layers(&self, layers: &[String]) -> Outcome<usize> {
+        let mut most = 0;
+        for image in self.list_images(HashMap::new()).await? {
+            let held = found(self.docker.inspect_image(&image.id).await, || format!("reading image {}", image.id))?;
+            let held = held.and_then(|image| image.root_fs?.layers).unwrap_or_default();
+            most = most.max(held.iter().zip(layers).take_while(|(held, wanted)| held == wanted).count());
+        }
+        Ok(most)
+    }
+
+    /// An image as the engine writes it: a tar with `manifest.json`.
+    pub fn export_image(&self, id: &str) -> impl Stream<Item = Outcome<Bytes>> + Send + 'static {
+        let doing = format!("reading image {id}");
+        self.docker.export_image(id).map(move |bytes| bytes.doing(|| doing.clone()))
+    }
+
+    /// Has the engine read an image from a tar such as it writes. It takes layers that it has from there.
+    pub async fn import_image<S>(&self, tar: S) -> Outcome<()>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    {
+        let doing = || "taking an image in".to_owned();
+        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
+        let mut said = std::pin::pin!(self.docker.import_image_stream(options, tar, None));
+        while let Some(info) = said.next().await {
+            if let Some(error) = info.doing(doing)?.error_detail {
+                return Err(node(format!("taking an image in: {}", error.message.unwrap_or_default())));
+            }
+        }
+        Ok(())
     }
 
     async fn list_images(&self, filters: HashMap<String, Vec<String>>) -> Outcome<Vec<bollard::models::ImageSummary>> {

@@ -4,6 +4,7 @@
 mod connect;
 pub mod exec;
 mod files;
+mod image;
 mod logs;
 mod process;
 mod run;
@@ -70,6 +71,8 @@ pub async fn serve(agent: &NodeAgent, stream: StreamSpec, io: StreamIo) -> Outco
         StreamSpec::Connect(spec) => connect::run(&agent.engine, &spec, io).await,
         StreamSpec::Files(spec) => files::run(agent, &spec, io).await,
         StreamSpec::Logs(query) => logs::run(&agent.logs, query, io).await,
+        StreamSpec::SendImage(spec) => image::send(agent, &spec, io).boxed().await,
+        StreamSpec::TakeImage(spec) => image::take(agent, &spec, io).boxed().await,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::panic)]
 
 mod build;
+mod images;
 mod jobs;
 mod layers;
 mod release;

@@ -67,6 +67,10 @@ actions! {
     RunOnce -> RanOnce,
     /// Lists what the agent's engine holds that bears the platform's labels.
     Inventory -> Holdings,
+    /// What a release image is made of; nothing when the engine has none of the id that is this installation's.
+    DescribeImage -> Described,
+    /// How many of an image's layers, from the first on, the engine has in images of its own.
+    CountLayers -> KnownLayers,
     /// Removes services and images by name or id; what is in use or not the platform's is left and reported.
     Prune -> Pruned,
     /// What the router serves for an instance, read back from the router itself.
@@ -334,6 +338,35 @@ pub struct HeldImage {
     pub id: String,
     pub labels: BTreeMap<String, String>,
     pub size: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DescribeImage {
+    /// `sha256:…`
+    pub id: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Described {
+    pub image: Option<ImageLayers>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageLayers {
+    /// The digest of each layer's tar, the lowest first, as in `sha256:…`.
+    pub layers: Vec<String>,
+    /// Of all of them, in bytes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CountLayers {
+    pub layers: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownLayers {
+    pub count: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,10 @@ mod action;
 pub mod stream;
 
 pub use action::*;
-pub use stream::{ConnectSpec, ExecSpec, FilesSpec, Frame, OpenStream, Opened, RunSpec, Signal, Size, StreamSpec, Tty};
+pub use stream::{
+    ConnectSpec, ExecSpec, FilesSpec, Frame, OpenStream, Opened, RunSpec, SendImage, Signal, Size, StreamSpec,
+    TakeImage, Tty,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -254,6 +254,26 @@ pub enum StreamSpec {
     Files(FilesSpec),
     /// An instance's log: records and marks, a JSON object a line, in pieces of any size.
     Logs(crate::logs::LogQuery),
+    /// A release image from the node, as a tar: `config`, then `layers/N` for each layer that is wanted.
+    SendImage(SendImage),
+    /// The same to a node, which checks every digest before its engine sees anything; it ends with status 0.
+    TakeImage(TakeImage),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SendImage {
+    /// `sha256:…`
+    pub id: String,
+    /// So many layers, from the first on, are left out: the other node has them.
+    pub skip: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TakeImage {
+    pub id: String,
+    pub skip: usize,
+    /// Of all its layers, in bytes; what comes is bounded by it.
+    pub size: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 mod again;
 mod apply;
 mod capacity;
+mod carry;
 mod choose;
 mod destroy;
 mod differ;

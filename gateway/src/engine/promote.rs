@@ -44,6 +44,7 @@ pub async fn promote(
         release: number,
         image: earlier.release.image.clone(),
         size: earlier.release.size,
+        elsewhere: Some(from.cluster.clone()),
         config_version: None,
     });
     earlier.configured.resolved = resolved;

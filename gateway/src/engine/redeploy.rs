@@ -44,6 +44,7 @@ pub async fn redeploy(
         release: number,
         image: earlier.release.image.clone(),
         size: earlier.release.size,
+        elsewhere: None,
         config_version: match values {
             Values::AsTheyAre => None,
             Values::AsServed => Some(earlier.configured.config_version),

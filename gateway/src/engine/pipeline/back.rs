@@ -11,6 +11,7 @@ use super::{Attempt, Job};
 use crate::db::scales::load_scales;
 use crate::db::{DbError, deploys, plans, releases};
 use crate::engine::capacity::promise;
+use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{hosts_of, load_secrets_of, urls_of};
 use crate::engine::lists::follow_lists;
@@ -34,6 +35,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let (stored, configured, info) = (stored.ok_or_else(gone)?, configured.ok_or_else(gone)?, info.ok_or_else(gone)?);
     recorder.enter(Phase::Plan, &format!("back to {release}")).await?;
 
+    ensure_image(site, &recorder, &info.image, None).await?;
     attempt.applier.secrets = load_secrets_of(site, &configured).await?;
     let mut resources = stored.resources;
     // Who may not come in today does not come in because of an old release.

@@ -19,7 +19,9 @@ use super::{Attempt, Job, Origin, Reused, count, size};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
 use crate::db::{Client, apps, deploys, plans, releases};
+use crate::engine::apply::nodes_of;
 use crate::engine::capacity::promise;
+use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
 
@@ -110,8 +112,18 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     recorder.enter(Phase::Build, &reason).await?;
     let image = async {
         match &origin {
-            Image::Build(recipe) => build(job, attempt, recipe, &ingredients).await,
-            Image::Known(reused) => Ok(Built { image: reused.image.clone(), size: reused.size }),
+            Image::Build(recipe) => {
+                let built = build(job, attempt, recipe, &ingredients).await?;
+                // It was built on the first of them.
+                if nodes_of(&job.site.instance.cluster, &job.site.cluster, Layer::App).len() > 1 {
+                    ensure_image(&job.site, &recorder, &built.image, None).await?;
+                }
+                Ok(built)
+            }
+            Image::Known(reused) => {
+                ensure_image(&job.site, &recorder, &reused.image, reused.elsewhere.as_ref()).await?;
+                Ok(Built { image: reused.image.clone(), size: reused.size })
+            }
         }
     };
     let (built, ()) = tokio::try_join!(image, lay_new_ground(attempt, &draft))?;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use magrathea_buildpacks::Tree;
 use magrathea_core::api::{Counts, DeployEventKind, DeployStatus, Phase, SourceInfo};
 use magrathea_core::manifest::Resolved;
-use magrathea_core::names::{AppName, DeployId, ProcessName, ReleaseNumber};
+use magrathea_core::names::{AppName, ClusterName, DeployId, ProcessName, ReleaseNumber};
 use magrathea_core::plan::Plan;
 use magrathea_core::units::{count, size};
 use magrathea_core::wire::{Blob, Progress, Serving};
@@ -70,6 +70,8 @@ pub struct Reused {
     pub release: ReleaseNumber,
     pub image: String,
     pub size: u64,
+    /// Another cluster, on whose nodes it is.
+    pub elsewhere: Option<ClusterName>,
     /// The version of the app's values that goes with it; none: as they are when the deploy begins.
     pub config_version: Option<i64>,
 }

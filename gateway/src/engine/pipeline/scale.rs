@@ -14,6 +14,7 @@ use super::{Attempt, Job};
 use crate::db::scales::{self, Rescale, Scales};
 use crate::db::{DbError, deploys, plans, releases};
 use crate::engine::capacity::promise;
+use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::health::process_of;
 use crate::engine::layout::{gather, load_secrets_of, urls_of};
@@ -48,6 +49,7 @@ pub async fn rescale(job: &Job, attempt: &mut Attempt, rescale: &Rescale) -> Res
     let mut resources = old.resources.clone();
     let changes = set_replicas(&mut resources, &configured.resolved, &scales);
     recorder.enter(Phase::Plan, &if changes.is_empty() { "as it is".to_owned() } else { changes.join(", ") }).await?;
+    ensure_image(site, &recorder, &info.image, None).await?;
     attempt.applier.secrets = load_secrets_of(site, &configured).await?;
     attempt.resolved = configured.resolved.clone();
     if configured.resolved.sections.app_layer.stack == Some(Stack::Tomcat) {

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, Promote, Rollback, SourceInfo};
+use magrathea_core::api::{DeployInfo, DeployStatus, LabelDeploy, Phase, Promote, Rollback, SourceInfo};
 use magrathea_core::clusters::parse_clusters;
 use magrathea_core::names::{ClusterName, DeployId};
+use magrathea_core::wire::{ActionError, ActionErrorKind, Frame, SendImage, StreamSpec, TakeImage};
 
 use super::world::{Held, World, app, archive, named};
 use crate::api::error::{ApiError, Code};
 use crate::engine::{self, Labels};
+use crate::hub::{NodeRef, StreamEnd};
 use crate::services::access::InstanceName;
 use crate::services::releases;
 use crate::testing::CLUSTERS;
@@ -21,7 +23,7 @@ async fn two_clusters() -> (World, Arc<Mutex<Held>>) {
     let rome = CLUSTERS.replace("clusters:\n", "").replace("local:", "rome:").replace("127.0.0.1", "127.0.0.2");
     let both = parse_clusters("clusters.yml", &format!("{CLUSTERS}{rome}")).unwrap();
     world.test.clusters.send_replace(Arc::new(both));
-    let held = world.join("rome");
+    let held = world.join("rome", "node1");
     (world, held)
 }
 
@@ -181,4 +183,116 @@ async fn what_is_promoted_comes_from_the_targets_own_cluster() {
     assert!(lines.iter().any(|line| line.message.contains("v2 of staging on rome is promoted to production")));
     assert!(lines.iter().all(|line| line.cluster.as_deref() == Some("rome")));
     assert_eq!(rome.lock().unwrap().calls.iter().filter(|call| *call == "Build").count(), 2);
+}
+
+/// A node's end of the next stream that is asked for there.
+async fn end_at(world: &World, held: &Mutex<Held>, (cluster, node): (&str, &str)) -> (StreamSpec, StreamEnd) {
+    let node = NodeRef { cluster: cluster.parse().unwrap(), node: node.parse().unwrap() };
+    for _ in 0..2000 {
+        let asked = held.lock().unwrap().streams.pop();
+        if let Some(asked) = asked {
+            return (asked.stream, world.state().hub.accept_stream(&node, asked.id).unwrap());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("no stream is asked for on {node}");
+}
+
+/// What the node that takes an image gets, and whether the end was said.
+async fn taken(end: &mut StreamEnd) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    while let Some(frame) = end.outgoing.recv().await {
+        match frame {
+            Frame::Data(data) => bytes.extend(data),
+            Frame::Eof => return (bytes, true),
+            other => panic!("{other:?}"),
+        }
+    }
+    (bytes, false)
+}
+
+#[tokio::test]
+async fn a_promoted_image_is_carried_to_the_other_cluster() {
+    let (world, rome) = two_clusters().await;
+    let manifest = "labels: {staging: {cluster: local}, production: {cluster: rome}}";
+    deploy(&world, manifest, "staging").await;
+    let promote = async || {
+        let body = Promote { to: "production".into(), to_cluster: None, wait: None };
+        DeployId(releases::promote(world.state(), &world.test.admin, &named("staging"), body).await.unwrap().id)
+    };
+    let data = |text: &'static str| Frame::Data(text.as_bytes().into());
+
+    // The sender breaks off: the taker does not hear of an end, and nothing is made.
+    let id = promote().await;
+    let (sending, source) = end_at(&world, &world.held, ("local", "node1")).await;
+    let (taking, mut target) = end_at(&world, &rome, ("rome", "node1")).await;
+    let image = world.held().images.keys().next().unwrap().clone();
+    assert_eq!(sending, StreamSpec::SendImage(SendImage { id: image.clone(), skip: 1 }));
+    assert_eq!(taking, StreamSpec::TakeImage(TakeImage { id: image.clone(), skip: 1, size: 8 }));
+    source.incoming.send(data("half of")).await.unwrap();
+    drop(source);
+    assert_eq!(taken(&mut target).await, (b"half of".to_vec(), false));
+    let failure = world.finished(id).await.failure.unwrap();
+    assert_eq!((failure.phase, failure.code.as_str()), (Phase::Build, "node"), "{failure:?}");
+    drop(target);
+
+    // The taker refuses what came.
+    let id = promote().await;
+    let (_, source) = end_at(&world, &world.held, ("local", "node1")).await;
+    let (_, mut target) = end_at(&world, &rome, ("rome", "node1")).await;
+    source.incoming.send(data("another image")).await.unwrap();
+    source.incoming.send(Frame::Exit { code: 0 }).await.unwrap();
+    assert_eq!(taken(&mut target).await, (b"another image".to_vec(), true));
+    let refused = ActionError {
+        kind: ActionErrorKind::Node,
+        message: "the image that came is refused: layer 1".into(),
+        hint: None,
+        log_tail: Vec::new(),
+    };
+    target.incoming.send(Frame::Failed(refused)).await.unwrap();
+    let failure = world.finished(id).await.failure.unwrap();
+    assert!(failure.message.contains("refused: layer 1"), "{failure:?}");
+    assert_eq!(rome.lock().unwrap().serving, None);
+
+    // Whole, it serves, under the same id and without a build.
+    let id = promote().await;
+    let (_, source) = end_at(&world, &world.held, ("local", "node1")).await;
+    let (_, mut target) = end_at(&world, &rome, ("rome", "node1")).await;
+    source.incoming.send(data("the image")).await.unwrap();
+    source.incoming.send(Frame::Exit { code: 0 }).await.unwrap();
+    assert_eq!(taken(&mut target).await, (b"the image".to_vec(), true));
+    rome.lock().unwrap().images.insert(image.clone(), Default::default());
+    target.incoming.send(Frame::Exit { code: 0 }).await.unwrap();
+    assert_eq!(world.finished(id).await.status, DeployStatus::Succeeded);
+    assert!(!rome.lock().unwrap().calls.contains(&"Build".to_owned()));
+    let told = world.events(id).await;
+    assert!(told.iter().any(|event| format!("{event:?}").contains("the image came from local/node1 to rome/node1")));
+
+    // What is there needs no way: neither once more nor back.
+    let again = world.finished(promote().await).await;
+    assert_eq!(again.status, DeployStatus::Succeeded);
+    let back = releases::rollback(world.state(), &world.test.admin, &named("production"), Rollback::default()).await;
+    assert_eq!(world.finished(DeployId(back.unwrap().id)).await.status, DeployStatus::Succeeded);
+    assert!(rome.lock().unwrap().streams.is_empty() && world.held().streams.is_empty());
+}
+
+#[tokio::test]
+async fn every_app_node_of_a_cluster_has_the_image_before_replicas_are_made() {
+    let mut world = World::new().await;
+    let two = format!("{CLUSTERS}      node2: {{address: 127.0.0.2, layers: [app]}}\n");
+    world.test.clusters.send_replace(Arc::new(parse_clusters("clusters.yml", &two).unwrap()));
+    let second = world.join("local", "node2");
+    let deploying = world.submit("", SourceInfo::default()).await.unwrap();
+    let (sending, source) = end_at(&world, &world.held, ("local", "node1")).await;
+    let (taking, mut target) = end_at(&world, &second, ("local", "node2")).await;
+    let StreamSpec::SendImage(SendImage { id: image, .. }) = sending else { panic!("{sending:?}") };
+    assert!(matches!(taking, StreamSpec::TakeImage(taking) if taking.id == image));
+    assert!(!world.held().calls.iter().any(|call| call == "Ensure app/web"));
+    source.incoming.send(Frame::Exit { code: 0 }).await.unwrap();
+    assert_eq!(taken(&mut target).await, (Vec::new(), true));
+    second.lock().unwrap().images.insert(image, Default::default());
+    target.incoming.send(Frame::Exit { code: 0 }).await.unwrap();
+    assert_eq!(world.finished(DeployId(deploying.id)).await.status, DeployStatus::Succeeded);
+    assert!(world.held().calls.iter().any(|call| call == "Ensure app/web"));
+    assert!(!second.lock().unwrap().calls.iter().any(|call| call == "Build"));
 }

@@ -67,7 +67,7 @@ pub struct World {
     /// Told when the hanging action is reached.
     pub reached: Arc<Notify>,
     agent: Option<FakeAgent>,
-    /// Those of other clusters.
+    /// Those of other nodes.
     others: Vec<FakeAgent>,
 }
 
@@ -111,10 +111,10 @@ impl World {
         self.agent = Some(self.agent_of(&node(), &self.held));
     }
 
-    /// Brings the node of another cluster; gives what it holds.
-    pub fn join(&mut self, cluster: &str) -> Arc<Mutex<Held>> {
+    /// Brings another node; gives what it holds.
+    pub fn join(&mut self, cluster: &str, node: &str) -> Arc<Mutex<Held>> {
         let held = Arc::default();
-        let node = NodeRef { cluster: cluster.parse().unwrap(), node: "node1".parse().unwrap() };
+        let node = NodeRef { cluster: cluster.parse().unwrap(), node: node.parse().unwrap() };
         self.others.push(self.agent_of(&node, &held));
         held
     }
@@ -363,6 +363,11 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             let (services, images) = (held.services.iter().map(service), held.images.iter().map(image));
             json!(Holdings { services: services.collect(), images: images.collect() })
         }
+        Action::DescribeImage(image) => {
+            let held = held.images.contains_key(&image.id);
+            json!(Described { image: held.then(|| ImageLayers { layers: vec!["base".into(), "app".into()], size: 8 }) })
+        }
+        Action::CountLayers(_) => json!(KnownLayers { count: 1 }),
         Action::Prune(prune) => {
             for name in &prune.services {
                 held.services.remove(name);

@@ -338,6 +338,8 @@ pub async fn record(
         inserted = deploys::insert_deploy(&conn, &new).await;
     }
     match inserted {
+        // That a preview is visited is nobody's word that it is to live longer.
+        Ok(()) if matches!(reason, Reason::Scaling(_)) => {}
         Ok(()) => previews::renew_preview(&conn, instance.id).await?,
         Err(error) if error.violates("deploys_by_key") => {
             let key = info.idempotency_key.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use magrathea_core::scaling::Pace;
 use magrathea_core::units::Span;
 
 use super::world::{Hang, Held, World, app};
-use crate::db::{apps, instances, loads};
+use crate::db::{apps, instances, loads, previews};
 use crate::engine;
 
 /// 512 MiB make eight requests at once.
@@ -134,6 +134,24 @@ async fn a_window_holds_without_a_load() {
     let told = scalings(&world, 1).await;
     assert_eq!(told, ["blog (default): web 1 → 3: a window wants at least 3 until 2999-01-01T00:00:00Z"]);
     assert_eq!(web(&world).await.automatic.unwrap().window.unwrap().min, 3);
+}
+
+#[tokio::test]
+async fn a_preview_does_not_live_longer_for_it() {
+    let world = world().await;
+    world.held().busy = Some(0);
+    let branch = SourceInfo { branch: Some("preview/x".into()), ..SourceInfo::default() };
+    let manifest = format!("{MANIFEST}labels: {{\"preview/*\": {{}}}}\n");
+    let deploy = world.submit(&manifest, branch).await.unwrap();
+    world.finished(DeployId(deploy.id)).await;
+    let expires = async || {
+        let conn = world.state().db.conn().await.unwrap();
+        previews::load_preview(&conn, instance(&world).await.id).await.unwrap().unwrap().expires
+    };
+    let before = expires().await;
+    world.held().busy = Some(7);
+    scalings(&world, 1).await;
+    assert_eq!(expires().await, before);
 }
 
 #[tokio::test]

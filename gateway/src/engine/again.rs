@@ -11,10 +11,10 @@ use magrathea_core::names::{AppId, ClusterName, LabelName, ReleaseNumber};
 use magrathea_core::wire::Serving;
 
 use super::choose::receive;
+use super::failure::into_api;
 use super::intake::Packing;
 use super::layout::Site;
 use super::previews::ensure_instance;
-use super::submit::into_api;
 use super::views;
 use crate::actor::Actor;
 use crate::api::error::ApiError;

@@ -10,8 +10,9 @@ use magrathea_core::plan::Resource;
 use magrathea_core::remote::is_protected_by_default;
 use magrathea_core::wire::DataFate;
 
+use super::failure::into_api;
 use super::layout::Site;
-use super::submit::{into_api, locked};
+use super::turn::locked;
 use super::{history, sweep};
 use crate::actor::{Actor, GATEWAY};
 use crate::api::error::ApiError;

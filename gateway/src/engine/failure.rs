@@ -3,6 +3,7 @@
 use magrathea_core::api::{DeployFailure, Phase};
 use magrathea_core::wire::{ActionError, ActionErrorKind};
 
+use crate::api::error::{ApiError, Code};
 use crate::db::DbError;
 use crate::hub::{CallError, NodeRef};
 
@@ -88,4 +89,20 @@ impl From<DbError> for Failure {
     fn from(error: DbError) -> Self {
         anyhow::Error::from(error).into()
     }
+}
+
+/// A failure outside of a deploy, as the API tells it.
+pub fn into_api(failure: Failure) -> ApiError {
+    let code = match failure.code {
+        "manifest_invalid" => Code::PlanInvalid,
+        "build_failed" => Code::BuildpackUnknown,
+        "host_taken" => Code::HostTaken,
+        "node" => Code::NodeUnavailable,
+        "internal" => Code::Internal,
+        _ => Code::ActionFailed,
+    };
+    let mut api = ApiError::new(code, failure.message);
+    api.hint = failure.hint;
+    api.cause = failure.cause;
+    api
 }

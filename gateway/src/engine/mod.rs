@@ -35,6 +35,7 @@ mod submit;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turn;
 mod views;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use choose::{check_cluster, choose_clusters};
 pub use destroy::{destroy_app, destroy_instance, protected_labels};
 pub use differ::{diff_releases, diff_texts};
 pub use events::follow;
+pub use failure::into_api;
 pub use health::process_of;
 pub use layout::{Site, load_secrets_of};
 pub use lists::{ListUse, list_uses, lists_changed};
@@ -58,9 +60,10 @@ pub use restore::restore_layer;
 pub use runtime::Engine;
 pub use scaled::processes;
 pub use secrets::rotate_password;
-pub use submit::{Labels, into_api, locked, submit, submit_all, submit_tar};
+pub use submit::{Labels, submit, submit_all, submit_tar};
 #[cfg(test)]
 pub use sweep::sweep_later;
+pub use turn::locked;
 pub use views::{Which, cancel, deploy_info, instance_info, instance_infos, list_deploys, promote_trial};
 
 use crate::state::State;

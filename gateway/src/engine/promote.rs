@@ -13,7 +13,7 @@ use super::intake;
 use super::pipeline::{Origin, Reused};
 use super::previews::ensure_instance;
 use super::redeploy::{Earlier, Why, nothing};
-use super::submit::Reason;
+use super::turn::Reason;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;

@@ -9,9 +9,10 @@ use magrathea_core::names::{ProcessName, ReleaseNumber, WEB};
 use magrathea_core::wire::Blob;
 
 use super::events::Recorder;
+use super::failure::into_api;
 use super::layout::Site;
 use super::pipeline::{self, Job, Origin, Reused, tell_counts};
-use super::submit::{Reason, carry_out, into_api, record};
+use super::turn::{Reason, carry_out, record};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;

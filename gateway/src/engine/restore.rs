@@ -9,10 +9,11 @@ use magrathea_core::names::Layer;
 use magrathea_core::plan::{CacheSpec, Plan, Resource, RouteSpec, Spec};
 
 use super::apply::UNHEARD;
+use super::failure::into_api;
 use super::layout::rendered;
 use super::lists::follow_lists;
 use super::reconcile::load_standing;
-use super::submit::{into_api, locked};
+use super::turn::locked;
 use super::{diff_texts, history};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};

@@ -12,11 +12,11 @@ use magrathea_core::scaling::{Hour, Situation, advise};
 use magrathea_core::wire::Inventory;
 
 use super::apply::nodes_of;
+use super::failure::into_api;
 use super::health::process_of;
 use super::layout::Site;
 use super::redeploy::nothing;
 use super::scaling::{at_once, now_busy};
-use super::submit::into_api;
 use crate::api::error::ApiError;
 use crate::db::instances::Instance;
 use crate::db::{loads, plans, releases, scales};

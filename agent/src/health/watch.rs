@@ -25,6 +25,11 @@ pub async fn watch(agent: &Arc<NodeAgent>, wanted: &Watch) -> Outcome<Watched> {
     let until = begun + wanted.span.0;
     let mut happenings = agent.events.subscribe();
     let first = engine.running(service).await?;
+    // All were healthy a moment ago.
+    if first.len() < usize::from(wanted.health.replicas) {
+        let reason = format!("only {} of {} replicas run", first.len(), wanted.health.replicas);
+        return Err(unhealthy(engine, &wanted.health, reason).await);
+    }
     let mut misses = 0;
     while Instant::now() < until {
         tokio::select! {

@@ -16,6 +16,8 @@ use crate::folders::Folders;
 
 /// A reload waits for the new worker to be ready.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The same for a worker that is ending.
+const ENDING_LIMIT: Duration = Duration::from_secs(2);
 
 /// The router's sockets.
 #[derive(Debug, Clone)]
@@ -98,9 +100,11 @@ impl Control {
             stream.read_to_end(&mut answer).await?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
         };
-        match tokio::time::timeout(LIMIT, work).await {
+        // A worker that ends in this moment may leave the question lying; nobody is to wait long for it.
+        let limit = if command.starts_with("@!") { ENDING_LIMIT } else { LIMIT };
+        match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer.doing(doing),
-            Err(_) => Err(node(format!("{}: no answer after {} s", doing(), LIMIT.as_secs()))),
+            Err(_) => Err(node(format!("{}: no answer after {} s", doing(), limit.as_secs()))),
         }
     }
 

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use magrathea_core::api::{DeployEventKind, Phase};
-use magrathea_core::plan::{Resource, Spec};
+use magrathea_core::plan::{Plan, Resource, Spec};
 use magrathea_core::units::Span;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
@@ -52,14 +51,14 @@ pub async fn begin(
     hold: &mut Option<Hold>,
 ) -> Result<String, Failure> {
     let edits = attempt.site.state.engine.lists.subscribe();
-    lead(attempt, share).await?;
+    let plan = attempt.plan.as_ref().ok_or_else(|| anyhow::anyhow!("a deploy without a plan"))?;
+    lead(attempt, plan, share).await?;
     attempt.recorder.emit(DeployEventKind::Canary { release: attempt.release, share });
     await_decision(attempt, share, stop, edits, hold).await
 }
 
 /// Leads the share to the new release. May be repeated.
-async fn lead(attempt: &Attempt, share: u8) -> Result<(), Failure> {
-    let plan = attempt.plan.as_ref().ok_or_else(|| anyhow::anyhow!("a deploy without a plan"))?;
+async fn lead(attempt: &Attempt, plan: &Plan, share: u8) -> Result<(), Failure> {
     for resource in parts(plan, Part::Route) {
         let Spec::Route(route) = &resource.spec else { continue };
         let mut route = route.clone();
@@ -76,32 +75,24 @@ async fn await_decision(
     attempt: &mut Attempt,
     share: u8,
     stop: &CancellationToken,
-    mut edits: watch::Receiver<()>,
+    edits: watch::Receiver<()>,
     hold: &mut Option<Hold>,
 ) -> Result<String, Failure> {
     drop(hold.take());
-    let end = Instant::now() + LONGEST;
-    let decided = loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                break Err(Failure::new("cancelled", "its trial was aborted; what served before serves on"));
-            }
-            Ok(()) = edits.changed() => {}
-            failed = watch_trial(attempt) => break Err(failed),
-            promoted = promotion(attempt) => break promoted,
-            () = tokio::time::sleep_until(end) => {
-                let hours = LONGEST.as_secs() / 3600;
-                break Err(Failure::new("cancelled", format!("nobody promoted it within {hours} hours"))
-                    .hint("promote it in time with `td deploy promote`"));
-            }
-        }
-        if let Err(failure) = follow_edits(attempt, share).await {
-            attempt.recorder.warn(format!("the routing does not follow the access lists: {failure}; trying again"));
-            edits.mark_changed();
-            tokio::time::sleep(PAUSE).await;
+    let mut plans = (attempt.old.clone(), attempt.plan.clone());
+    let decided = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Failure::new("cancelled", "its trial was aborted; what served before serves on")),
+        failed = watch_trial(attempt) => Err(failed),
+        promoted = promotion(attempt) => promoted,
+        () = follow_edits(attempt, share, edits, &mut plans) => Err(anyhow::anyhow!("lists are not followed any more").into()),
+        () = tokio::time::sleep(LONGEST) => {
+            let hours = LONGEST.as_secs() / 3600;
+            Err(Failure::new("cancelled", format!("nobody promoted it within {hours} hours"))
+                .hint("promote it in time with `td deploy promote`"))
         }
     };
+    (attempt.old, attempt.plan) = plans;
     let site = &attempt.site;
     *hold = Some(site.state.engine.hold(site.instance.id).await);
     // The stored plans follow when the deploy is over.
@@ -109,24 +100,37 @@ async fn await_decision(
     decided
 }
 
+/// What serves and what is on trial, as they are laid.
+type Plans = (Option<Plan>, Option<Plan>);
+
+/// Keeps both routes to the access lists as they are, for as long as the gateway lives.
+async fn follow_edits(attempt: &Attempt, share: u8, mut edits: watch::Receiver<()>, plans: &mut Plans) {
+    while edits.changed().await.is_ok() {
+        if let Err(failure) = follow(attempt, share, plans).await {
+            attempt.recorder.warn(format!("the routing does not follow the access lists: {failure}; trying again"));
+            edits.mark_changed();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
 /// Puts access lists as they are now into both routes. The trial pauses for the moment in between.
-async fn follow_edits(attempt: &mut Attempt, share: u8) -> Result<(), Failure> {
-    let site = attempt.site.clone();
-    let mut followed = None;
-    if let Some(old) = &mut attempt.old
+async fn follow(attempt: &Attempt, share: u8, (old, plan): &mut Plans) -> Result<(), Failure> {
+    let site = &attempt.site;
+    let mut changed = None;
+    if let Some(old) = old
         && let Some(release) = old.release()
         && let Some(resolved) = releases::load_resolved(&site.state.db.conn().await?, site.instance.id, release).await?
     {
-        followed = follow_lists(&site, &resolved, &mut old.resources).await?;
+        changed = follow_lists(site, &resolved, &mut old.resources).await?;
     }
-    if let Some(route) = &followed {
+    if let Some(route) = &changed {
         attempt.applier.ensure(route, &attempt.listener()).await?;
     }
-    let resolved = attempt.resolved.clone();
-    let plan = attempt.plan.as_mut().map(|plan| &mut plan.resources);
-    let changed = follow_lists(&site, &resolved, plan.map_or(&mut [], Vec::as_mut_slice)).await?;
-    if followed.or(changed).is_some() {
-        lead(attempt, share).await?;
+    let Some(plan) = plan else { return Ok(()) };
+    let of_plan = follow_lists(site, &attempt.resolved, &mut plan.resources).await?;
+    if changed.or(of_plan).is_some() {
+        lead(attempt, plan, share).await?;
     }
     Ok(())
 }

@@ -103,9 +103,8 @@ async fn unless_cancelled(
 /// What is on the node.
 pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
     let mut report = agent.engine.report().await?;
-    let held = rustix::fs::statvfs(agent.folders.root()).doing(|| "measuring the disk".into())?;
-    report.disk_total = held.f_blocks * held.f_frsize;
-    report.disk_free = held.f_bavail * held.f_frsize;
+    let disk = agent.folders.disk()?;
+    (report.disk_total, report.disk_free) = (disk.total, disk.free);
     Ok(report)
 }
 

@@ -16,6 +16,12 @@ pub struct Folders {
     root: PathBuf,
 }
 
+/// In bytes.
+pub struct Disk {
+    pub total: u64,
+    pub free: u64,
+}
+
 impl Folders {
     pub fn new(root: &Path) -> Self {
         Folders { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
@@ -23,6 +29,12 @@ impl Folders {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The disk that the folder lies on.
+    pub fn disk(&self) -> Outcome<Disk> {
+        let held = rustix::fs::statvfs(&self.root).doing(|| "measuring the disk".into())?;
+        Ok(Disk { total: held.f_blocks * held.f_frsize, free: held.f_bavail * held.f_frsize })
     }
 
     /// Key, certificate and CA.

@@ -31,6 +31,11 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
+    /// Of several, the first that did not succeed.
+    pub fn or(self, later: Exit) -> Exit {
+        if self == Exit::Done { later } else { self }
+    }
+
     /// What the shell sees.
     pub fn code(self) -> u8 {
         match self {

@@ -15,7 +15,7 @@ pub use blob::Blobs;
 pub use lines::Lines;
 
 use crate::engine::Engine;
-use crate::fail::{Doing, Outcome, fail, with_hint};
+use crate::fail::{Outcome, fail, with_hint};
 use crate::folders::Folders;
 use crate::reporter::Reporter;
 
@@ -42,8 +42,7 @@ pub async fn build(
 
 /// What serves writes logs and files: a build is not to take the last of the disk.
 fn check_room(folders: &Folders) -> Outcome<()> {
-    let held = rustix::fs::statvfs(folders.root()).doing(|| "measuring the disk".into())?;
-    let free = held.f_bavail * held.f_frsize;
+    let free = folders.disk()?.free;
     match free < LEFT_FREE.bytes() {
         true => Err(with_hint(
             fail(ActionErrorKind::DiskFull, format!("the node's disk is nearly full: {} is free", size(free))),

@@ -66,7 +66,7 @@ pub struct Change {
 }
 
 /// Samples that end longer ago say nothing about now.
-const STALE: i64 = 20;
+pub const STALE: i64 = 20;
 /// For so many seconds requests wait before there are more replicas at once.
 const QUEUE: i64 = 5;
 /// How much of what lets it go up may be in use at the number that it goes down to, in percent.

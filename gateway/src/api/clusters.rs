@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use futures_util::future::join_all;
-use magrathea_core::api::{ClusterCapacity, ClusterInfo, Health, LayerService, NodeInfo, Status};
+use futures_util::future::{join_all, try_join_all};
+use magrathea_core::api::{ClusterInfo, Health, LayerService, NodeInfo, Status};
 use magrathea_core::clusters::{Cluster, Clusters};
 use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::people::{Place, Verb};
@@ -40,26 +40,28 @@ pub fn find<'a>(clusters: &'a Clusters, name: &ClusterName) -> Result<&'a Cluste
 struct Known {
     nodes: HashMap<NodeRef, EnrolledNode>,
     instances: BTreeMap<String, u32>,
-    capacities: BTreeMap<ClusterName, ClusterCapacity>,
 }
 
 async fn load_known(state: &State) -> Result<Known, ApiError> {
     let conn = state.db.conn().await?;
     let nodes = nodes::list_nodes(&conn).await?.into_iter().map(|node| (node.node.clone(), node)).collect();
-    let mut capacities = BTreeMap::new();
-    for (name, cluster) in &state.clusters().clusters {
-        capacities.insert(name.clone(), engine::capacity(&conn, state, name, cluster).await?);
-    }
-    Ok(Known { nodes, instances: instances::count_instances(&conn).await?, capacities })
+    Ok(Known { nodes, instances: instances::count_instances(&conn).await? })
 }
 
 /// Nodes are the operator's matter: others see that a cluster is there, and its domain.
-async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterName, cluster: &Cluster) -> ClusterInfo {
+async fn describe(
+    state: &State,
+    actor: &Actor,
+    known: &Known,
+    name: &ClusterName,
+    cluster: &Cluster,
+) -> Result<ClusterInfo, ApiError> {
     if !actor.may(Verb::Look, Place::Platform) {
         let (name, domain) = (name.to_string(), cluster.domain.clone());
-        return ClusterInfo { name, domain, nodes: Vec::new(), instances: 0, capacity: None };
+        return Ok(ClusterInfo { name, domain, nodes: Vec::new(), instances: 0, capacity: None });
     }
 
+    let capacity = engine::capacity(&state.db.conn().await?, state, name, cluster).await?;
     let nodes = cluster.nodes.iter().map(async |(node_name, node)| {
         let node_ref = NodeRef { cluster: name.clone(), node: node_name.clone() };
         let enrolled = known.nodes.get(&node_ref);
@@ -79,13 +81,13 @@ async fn describe(state: &State, actor: &Actor, known: &Known, name: &ClusterNam
             services: if connected { services(state, &node_ref).await } else { Vec::new() },
         }
     });
-    ClusterInfo {
+    Ok(ClusterInfo {
         name: name.to_string(),
         domain: cluster.domain.clone(),
         nodes: join_all(nodes).await,
         instances: known.instances.get(name.as_str()).copied().unwrap_or(0),
-        capacity: known.capacities.get(name).cloned(),
-    }
+        capacity: Some(capacity),
+    })
 }
 
 /// The shared services on a node; none when it does not answer soon.
@@ -119,7 +121,7 @@ fn layer_services(holdings: Holdings) -> Vec<LayerService> {
 
 async fn describe_all(state: &State, actor: &Actor) -> Result<Vec<ClusterInfo>, ApiError> {
     let (known, clusters) = (load_known(state).await?, state.clusters());
-    Ok(join_all(clusters.clusters.iter().map(|(name, cluster)| describe(state, actor, &known, name, cluster))).await)
+    try_join_all(clusters.clusters.iter().map(|(name, cluster)| describe(state, actor, &known, name, cluster))).await
 }
 
 /// All clusters; their nodes are told to the operator's people alone.
@@ -138,7 +140,7 @@ pub async fn show(
 ) -> Result<axum::Json<ClusterInfo>, ApiError> {
     let clusters = state.clusters();
     let cluster = find(&clusters, &name)?;
-    Ok(axum::Json(describe(&state, &actor, &load_known(&state).await?, &name, cluster).await))
+    Ok(axum::Json(describe(&state, &actor, &load_known(&state).await?, &name, cluster).await?))
 }
 
 /// How everything is.

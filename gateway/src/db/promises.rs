@@ -32,7 +32,6 @@ pub async fn load_promised(
     cluster: &ClusterName,
     instance: Option<InstanceId>,
 ) -> Result<Promised, DbError> {
-    count_serving(client).await?;
     let sql = "SELECT i.id IS NOT DISTINCT FROM $2,
                    sum(greatest(p.memory, d.memory, 0))::bigint,
                    sum(greatest(p.millicpus, d.millicpus, 0))::bigint,
@@ -60,8 +59,8 @@ fn amounts(row: &Row, first: usize) -> Result<Amounts, DbError> {
     Ok(Amounts { memory: one(0)?, millicpus: one(1)?, disk: one(2)? })
 }
 
-/// Counts what plans take that were stored by a gateway which did not.
-async fn count_serving(client: &impl Client) -> Result<(), DbError> {
+/// Counts what serving plans take that were stored by a gateway which did not.
+pub async fn count_serving(client: &impl Client) -> Result<(), DbError> {
     let sql = "SELECT p.body FROM serving s JOIN plans p ON p.instance = s.instance AND p.generation = s.generation
                WHERE p.memory IS NULL";
     let statement = client.prepare_cached(sql).await?;

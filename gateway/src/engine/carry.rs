@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use magrathea_core::api::DeployEventKind;
 use magrathea_core::names::{ClusterName, Layer};
+use magrathea_core::units::size;
 use magrathea_core::wire::{CountLayers, DescribeImage, Frame, ImageLayers, SendImage, StreamSpec, TakeImage};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -16,7 +17,6 @@ use super::failure::Failure;
 use super::layout::Site;
 use crate::hub::{CallError, NodeRef, StreamHandle};
 use crate::state::State;
-use magrathea_core::units::size;
 
 /// How long a node may be silent while an engine writes an image or takes one in.
 const SILENCE: Duration = Duration::from_secs(300);

@@ -1,8 +1,8 @@
 //! Deploys, releases, plans and their application.
 //!
 //! `submit` takes a source in, `pipeline` carries a deploy out, `recover` ends what a killed gateway left,
-//! `reconcile` keeps nodes as their plans say, and `sweep` takes away what nothing refers to, `scaling` follows the load. All of them reach a
-//! node through `apply` and tell people through `events`.
+//! `reconcile` keeps nodes as their plans say, `scaling` follows the load, and `sweep` takes away what nothing refers to. All
+//! of them reach a node through `apply` and tell people through `events`.
 
 mod again;
 mod apply;
@@ -66,14 +66,21 @@ pub use sweep::sweep_later;
 pub use turn::locked;
 pub use views::{Which, cancel, deploy_info, instance_info, instance_infos, list_deploys, promote_trial};
 
+use crate::db::promises;
 use crate::state::State;
+
+/// What must be done before anything new begins.
+async fn take_over(state: &Arc<State>) -> anyhow::Result<()> {
+    promises::count_serving(&state.db.conn().await?).await?;
+    recover::claim_own(state).await
+}
 
 /// Ends what an earlier process left and keeps the clusters as their plans say, until the gateway ends.
 pub fn start(state: &Arc<State>) {
     let task = Arc::clone(state);
     state.tasks.spawn(async move {
-        while let Err(error) = recover::claim_own(&task).await {
-            tracing::warn!("looking for abandoned deploys: {error:#}; trying again");
+        while let Err(error) = take_over(&task).await {
+            tracing::warn!("taking over what an earlier process left: {error:#}; trying again");
             if task.shutdown.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
                 return;
             }

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use super::capacity::misfit;
 use super::choose::{Received, receive};
-use super::failure::Failure;
-use super::failure::into_api;
+use super::failure::{Failure, into_api};
 use super::intake::Packing;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
 use super::pipeline::stand;

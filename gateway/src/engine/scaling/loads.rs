@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use magrathea_core::scaling::Sample;
+use magrathea_core::scaling::{STALE, Sample};
 use magrathea_core::wire;
 
 use crate::hub::NodeRef;
@@ -74,7 +74,6 @@ impl Loads {
 /// The mean of the last seconds; none when nobody has seen them.
 pub fn now_busy(samples: &[Sample], now: i64) -> Option<u32> {
     const SPAN: i64 = 10;
-    const STALE: i64 = 20;
     let end = samples.last().map(|sample| sample.at).filter(|end| now.saturating_sub(*end) <= STALE)?;
     let last =
         samples.iter().filter(|sample| sample.at > end.saturating_sub(SPAN)).map(|sample| u64::from(sample.busy));

@@ -80,10 +80,12 @@ async fn what_a_deploy_that_runs_is_to_take_counts_until_it_ends() {
 
 #[tokio::test]
 async fn plans_of_an_earlier_gateway_count() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     deploy(&world, "one", &manifest("8GiB", 1)).await;
     let conn = world.state().db.conn().await.unwrap();
     conn.execute("UPDATE plans SET memory = NULL, millicpus = NULL, disk = NULL", &[]).await.unwrap();
+    drop(conn);
+    world.restart().await;
     assert!(refusal(&deploy(&world, "two", &manifest("8GiB", 1)).await).contains("room for 5.9 GiB"));
 }
 

@@ -71,7 +71,7 @@ pub async fn follow_all(context: &Context<'_>, begun: Vec<LabelDeploy>, until: O
         watch(context, &client, begun, (name, until))
     });
     let ended = join_all(followed).await.into_iter().collect::<Result<Vec<_>, Failure>>()?;
-    let exit = ended.iter().map(|ended| ended.exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
+    let exit = ended.iter().map(|ended| ended.exit).fold(Exit::Done, Exit::or);
     if context.globals.json {
         context.printer.json(&ended.into_iter().map(|ended| ended.begun).collect::<Vec<_>>());
         return Ok(exit);

@@ -20,7 +20,7 @@ pub async fn promote(context: &Context<'_>, which: &Which) -> Result<Exit, Failu
     let mut first = Exit::Done;
     for id in trials {
         let (exit, _) = see_end(context, &client, id).await?;
-        first = if first == Exit::Done { exit } else { first };
+        first = first.or(exit);
     }
     Ok(first)
 }
@@ -30,7 +30,7 @@ pub async fn abort(context: &Context<'_>, which: &Which) -> Result<Exit, Failure
     let mut first = Exit::Done;
     for id in which.find_trials(context, &client).await? {
         let exit = abort_one(context, &client, id).await?;
-        first = if first == Exit::Done { exit } else { first };
+        first = first.or(exit);
     }
     Ok(first)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use magrathea_core::units::Span;
 
 /// Acts beside its node's Docker Engine on the gateway's behalf.
 #[derive(Debug, Parser)]
@@ -55,6 +56,9 @@ pub struct EngineOptions {
     /// The engine's socket.
     #[arg(long, default_value = "unix:///var/run/docker.sock")]
     pub docker: String,
+    /// How often the gateway is told what instances used.
+    #[arg(long, default_value = "1m", env = "MAGRATHEA_USAGE_EVERY")]
+    pub usage_every: Span,
 }
 
 /// The start of every engine object's name: a lower-case letter, then up to 11 letters or digits.

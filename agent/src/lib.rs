@@ -26,6 +26,7 @@ mod serial;
 mod spool;
 mod storage;
 pub mod streams;
+mod usage;
 mod watch;
 
 pub use actions::{Call, perform};

@@ -16,8 +16,9 @@ use crate::logs::{Logs, collect};
 use crate::router::Router;
 use crate::serial::Serial;
 use crate::spool::Spool;
+use crate::usage::Ledger;
 use crate::watch::{Events, watch_engine};
-use crate::{build, firewall, streams};
+use crate::{build, firewall, streams, usage};
 
 /// How long an end waits for what is under way.
 const END_LIMIT: Duration = Duration::from_millis(500);
@@ -30,6 +31,7 @@ pub struct NodeAgent {
     pub(crate) caches: Caches,
     pub(crate) spool: Spool,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) usage: Arc<Ledger>,
     pub(crate) events: Events,
     pub(crate) checks: Checks,
     pub(crate) serial: Serial,
@@ -51,6 +53,7 @@ impl NodeAgent {
             caches: Caches::new(engine.clone(), folders.clone()),
             spool: Spool::open(folders.spool())?,
             logs: Arc::new(Logs::new(folders.logs())),
+            usage: Arc::new(Ledger::open(folders.state("usage.json"), options.usage_every.0)),
             events: Events::default(),
             checks: Checks::default(),
             serial: Serial::default(),
@@ -63,6 +66,7 @@ impl NodeAgent {
         agent.tasks.spawn(watch_engine(agent.clone(), agent.stop.clone()));
         streams::tidy(&agent).await;
         agent.tasks.spawn(collect(agent.clone(), agent.stop.clone()));
+        agent.tasks.spawn(usage::watch(agent.clone(), agent.stop.clone()));
         Ok(agent)
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::fail::Outcome;
 use crate::folders;
 
-/// More than this many are not kept: a gateway that was away for so long reads the inventory instead.
+/// While so many wait, replicas that die are not told: a gateway that was away for so long reads the inventory instead.
 const MOST: usize = 10_000;
 
 /// The spool folder: `SEQUENCE.json`, numbered upwards for ever.
@@ -30,9 +30,9 @@ impl Spool {
     }
 
     pub fn push(&self, observation: &Observation) -> Outcome<()> {
-        let held = self.sequences();
-        if held.len() >= MOST {
-            held.first().map(|oldest| folders::remove_file(&self.path(*oldest))).transpose()?;
+        // What instances used is never left out; the ledger itself makes fewer batches when many wait.
+        if self.count() >= MOST && !matches!(observation, Observation::Usage(_)) {
+            return Ok(());
         }
         let next = *self.last.borrow() + 1;
         folders::store(&self.path(next), observation)?;
@@ -45,6 +45,11 @@ impl Spool {
     pub fn after(&self, sequence: u64) -> Vec<(u64, Observation)> {
         let read = |n: u64| folders::load(&self.path(n)).ok().flatten().map(|observation| (n, observation));
         self.sequences().into_iter().filter(|n| *n > sequence).filter_map(read).collect()
+    }
+
+    /// How many wait for the gateway.
+    pub fn count(&self) -> usize {
+        self.sequences().len()
     }
 
     /// Everything up to the number is stored by the gateway.

@@ -19,5 +19,6 @@ pub mod remote;
 pub mod scaling;
 pub mod schema;
 pub mod units;
+pub mod usage;
 pub mod wire;
 mod yaml;

@@ -132,11 +132,12 @@ fn mariadb(input: &ClusterInput<'_>) -> Result<ServiceSpec, LayerError> {
     })
 }
 
-/// What the agent is told about a request, after its layer and slug; `agent/src/logs/parse.rs` reads it.
-const ACCESS_LOG: &str = "%(release:str)[var(txn.release)] %(at:sint)[date(0,us)] %(address)ci %(method)HM \
-    %(host)[var(txn.log_host)] %(path)[var(txn.log_path)] %(protocol)HV %(status:sint)ST %(sent:sint)B \
-    %(received:sint)U %(ms:sint)Ta %(cache)[var(txn.log_cache)] %(tls:bool)[ssl_fc] %(agent)[var(txn.log_agent)] \
-    %(referrer)[var(txn.log_referrer)]";
+/// What the agent is told about a request, after its layer and slug: `agent/src/logs/parse.rs` reads it, and
+/// `agent/src/usage/line.rs` what stands before the release.
+const ACCESS_LOG: &str = "%(worker:sint)[var(proc.began)] %(at:sint)[date(0,us)] %(status:sint)ST %(sent:sint)B \
+    %(received:sint)U %(ms:sint)Ta %(cache)[var(txn.log_cache)] %(tls:bool)[ssl_fc] \
+    %(release:str)[var(txn.release)] %(address)ci %(method)HM %(host)[var(txn.log_host)] %(path)[var(txn.log_path)] \
+    %(protocol)HV %(agent)[var(txn.log_agent)] %(referrer)[var(txn.log_referrer)]";
 
 fn file(target: &str, content: String) -> FileSpec {
     FileSpec { target: target.to_owned(), mode: 0o444, content }

@@ -26,6 +26,8 @@ const GREETING_LIMIT: Duration = Duration::from_secs(15);
 const PING_PAUSE: Duration = Duration::from_secs(10);
 /// A gateway that says nothing for so long, not even to a ping, is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// What was not acknowledged after so long is sent again.
+const RESEND_PAUSE: Duration = Duration::from_secs(20);
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Progress that waits for one call.
 const PROGRESS_QUEUE: usize = 4096;
@@ -58,7 +60,8 @@ pub async fn serve_session(
     let welcome =
         timeout(GREETING_LIMIT, inbound.next()).await?.context("the gateway closed instead of greeting")??;
     match parse(&welcome)? {
-        Some(GatewayFrame::Welcome { protocol, version }) => {
+        Some(GatewayFrame::Welcome { protocol, version, now }) => {
+            agent.usage.set_clock(now);
             tracing::info!(protocol, version, "connected to the gateway")
         }
         _ => bail!("the gateway did not greet: {}", described(&welcome)),
@@ -68,7 +71,7 @@ pub async fn serve_session(
     let mut calls = Calls { agent: agent.clone(), ways, frames, tokens: HashMap::new(), running: JoinSet::new() };
     let mut spooled = agent.spool.subscribe();
     spooled.mark_changed();
-    let mut sent = 0;
+    let (mut sent, mut sent_at) = (0, Instant::now());
     let mut ping = tokio::time::interval(PING_PAUSE);
     let mut heard = Instant::now();
     loop {
@@ -87,11 +90,16 @@ pub async fn serve_session(
             Ok(()) = changed(&mut spooled) => {
                 for (sequence, observation) in agent.spool.after(sent) {
                     send(&mut out, &AgentFrame::Observation { sequence, observation }).await?;
-                    sent = sequence;
+                    (sent, sent_at) = (sequence, Instant::now());
                 }
             }
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE_LIMIT { bail!("the gateway is silent"); }
+                // What the gateway could not store it is told again.
+                if sent_at.elapsed() > RESEND_PAUSE && agent.spool.count() > 0 {
+                    sent = 0;
+                    spooled.mark_changed();
+                }
                 timeout(SEND_LIMIT, out.send(Message::Ping(Vec::new().into()))).await??;
             }
         }
@@ -115,7 +123,10 @@ impl Calls {
     fn take(&mut self, frame: GatewayFrame) -> anyhow::Result<()> {
         match frame {
             GatewayFrame::Welcome { .. } => bail!("the gateway greets twice"),
-            GatewayFrame::Acknowledge { sequence } => self.agent.spool.acknowledge(sequence)?,
+            GatewayFrame::Acknowledge { sequence, now } => {
+                self.agent.usage.set_clock(now);
+                self.agent.spool.acknowledge(sequence)?;
+            }
             GatewayFrame::Cancel { id } => {
                 if let Some(token) = self.tokens.get(&id) {
                     token.cancel();

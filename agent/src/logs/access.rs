@@ -74,12 +74,12 @@ impl AccessLog {
         self.reached = Some(time);
     }
 
-    /// Everything that was read is in the instances' logs.
-    pub fn settle(&mut self) {
+    /// Everything that was read is in the instances' logs. Goes no further than what is counted for ever.
+    pub fn settle(&mut self, is_counted: impl Fn(&Position) -> bool) {
         if self.stored_at.is_some_and(|at| at.elapsed() < STORE) {
             return;
         }
-        let Some(position) = self.tail.position() else { return };
+        let Some(position) = self.tail.position().filter(is_counted) else { return };
         let settled = Settled { position, reached: self.reached };
         if self.stored.as_ref() == Some(&settled) {
             return;
@@ -135,7 +135,9 @@ mod tests {
             count
         };
         assert_eq!(count(&mut log), 5_000);
-        log.settle();
+        log.settle(|_| false);
+        assert!(!state.exists());
+        log.settle(|_| true);
         let metadata = std::fs::metadata(&path).unwrap();
         assert!(metadata.len() == 5_000_000 && metadata.blocks() * 512 < 100_000, "{}", metadata.blocks());
         file.write_all(line.as_bytes()).unwrap();

@@ -19,6 +19,7 @@ use super::queue::{BATCH, Group, Queue};
 use super::tail::{CHUNK, Lines, Origin, Tail};
 use super::{HORIZON, Logs};
 use crate::node::NodeAgent;
+use crate::usage::Ledger;
 
 /// Between rounds that find nothing.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -45,7 +46,7 @@ pub async fn collect(agent: Arc<NodeAgent>, stop: CancellationToken) {
     let (updates, inbox) = mpsc::sync_channel(16);
     let path = agent.folders.node(NodeFolder::RouterAdmin).join("access.log");
     let access = AccessLog::open(path, agent.folders.state("access-log.json"));
-    let collector = Collector::new(agent.logs.clone(), access);
+    let collector = Collector::new(agent.logs.clone(), access, agent.usage.clone());
     let ended = stop.clone();
     agent.tasks.spawn_blocking(move || collector.run(&inbox, &ended));
     let mut known = HashMap::new();
@@ -90,6 +91,7 @@ struct Source {
 pub(super) struct Collector {
     logs: Arc<Logs>,
     access: AccessLog,
+    usage: Arc<Ledger>,
     sources: BTreeMap<String, Source>,
     groups: HashMap<String, Group>,
     compared: bool,
@@ -99,10 +101,11 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(logs: Arc<Logs>, access: AccessLog) -> Self {
+    pub(super) fn new(logs: Arc<Logs>, access: AccessLog, usage: Arc<Ledger>) -> Self {
         Collector {
             logs,
             access,
+            usage,
             sources: BTreeMap::new(),
             groups: HashMap::new(),
             compared: false,
@@ -166,8 +169,9 @@ impl Collector {
             told = told.min(until);
             waiting |= group.is_refused() || group.queues.get(ROUTER).is_some_and(|queue| !queue.is_empty());
         }
+        self.usage.store_when_due();
         if !waiting {
-            self.access.settle();
+            self.access.settle(|position| self.usage.holds(position));
         }
         match failure {
             Some(error) => self.warn(&error),
@@ -202,6 +206,7 @@ impl Collector {
                 }
             };
             read += lines.bytes.len();
+            self.usage.count(&lines);
             if lines.lost {
                 self.tell_missing(&lines);
             }

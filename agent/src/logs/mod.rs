@@ -34,6 +34,9 @@ use tokio::sync::mpsc;
 pub use collect::{Found, collect};
 use instance::InstanceLog;
 pub use parse::Speaker;
+#[cfg(test)]
+pub use tail::Tail;
+pub use tail::{Lines, Position};
 
 use crate::engine::is_slug;
 use crate::fail::{Doing, Outcome, internal};

@@ -31,6 +31,13 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Whether it is in the same file, and not before the other place.
+    pub fn is_after(&self, other: &Position) -> bool {
+        self.inode == other.inode && self.offset >= other.offset
+    }
+}
+
 /// Which file lines come from.
 #[derive(Debug, Clone)]
 pub struct Origin {

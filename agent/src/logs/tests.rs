@@ -10,6 +10,7 @@ use magrathea_core::units::{ByteSize, Span};
 use super::access::AccessLog;
 use super::collect::Collector;
 use super::*;
+use crate::usage::Ledger;
 
 const SLUG: &str = "i0123456789ab";
 
@@ -27,7 +28,8 @@ impl World {
     fn of(folder: tempfile::TempDir) -> Self {
         let logs = Arc::new(Logs::new(folder.path().join("logs")));
         let access = AccessLog::open(folder.path().join("access.log"), folder.path().join("access.json"));
-        World { collector: Collector::new(logs.clone(), access), logs, folder }
+        let usage = Arc::new(Ledger::open(folder.path().join("usage.json"), Duration::from_secs(60)));
+        World { collector: Collector::new(logs.clone(), access, usage), logs, folder }
     }
 
     /// As after a kill: nothing is told or closed.

@@ -11,11 +11,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::render::{ACTIVE, map_path};
+use crate::engine::is_slug;
 use crate::fail::{Doing, Outcome, node};
 use crate::folders::Folders;
+use crate::usage::{Sums, Told};
 
 /// A reload waits for the new worker to be ready.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The variable that tells when a process began, and the table in which it counts; the configuration names them.
+const BEGAN: &str = "proc.began";
+const USAGE: &str = "usage";
 /// The same for a worker that is ending.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -187,6 +192,21 @@ impl Control {
         Ok((parse_map(&text), servers))
     }
 
+    /// What each of the processes counted since it began, by instance.
+    pub async fn read_usage(&self) -> Outcome<Vec<Told>> {
+        let mut workers = self.ending_workers().await?;
+        workers.push(Worker::Current);
+        let mut all = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let asked = jiff::Timestamp::now().as_microsecond();
+            // One that has ended meanwhile has written its lines.
+            let commands = format!("get var {BEGAN};show info;show table {USAGE}");
+            let text = self.worker(worker, &commands).await.unwrap_or_default();
+            all.extend(parse_usage(&text, asked));
+        }
+        Ok(all)
+    }
+
     /// Requests that a backend has in flight or queued, over the current worker and those that are ending.
     pub async fn requests_in_flight(&self, backend: &str) -> Outcome<u32> {
         let (current, old) = parse_workers(&self.master("show proc").await?);
@@ -247,6 +267,33 @@ fn parse_servers(text: &str) -> Vec<ServerState> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(server).collect()
 }
 
+/// `NAME: type=sint value=<NUMBER>`, `DroppedLogs: NUMBER`, and lines of `ADDRESS: key=SLUG … COUNTER=NUMBER …`.
+fn parse_usage(text: &str, asked: i64) -> Option<Told> {
+    let value = |line: &str| line.strip_prefix(BEGAN)?.split_once("value=<")?.1.strip_suffix('>')?.parse().ok();
+    let mut told = Told { began: text.lines().find_map(value)?, asked, ..Told::default() };
+    for line in text.lines() {
+        if let Some(dropped) = line.strip_prefix("DroppedLogs: ") {
+            told.dropped = dropped.trim().parse().unwrap_or_default();
+        }
+        let mut fields = line.split_whitespace().skip(1);
+        let Some(slug) = fields.next().and_then(|key| key.strip_prefix("key=")).filter(|slug| is_slug(slug)) else {
+            continue;
+        };
+        let mut sums = Sums::default();
+        for (name, number) in fields.filter_map(|field| field.split_once('=')) {
+            let number = number.parse().unwrap_or_default();
+            match name {
+                "http_req_cnt" => sums.requests = number,
+                "bytes_in_cnt" => sums.received = number,
+                "bytes_out_cnt" => sums.sent = number,
+                _ => {}
+            }
+        }
+        told.sums.insert(slug.to_owned(), sums);
+    }
+    Some(told)
+}
+
 /// `qcur` and `scur` of each server's line; other lines are passed over.
 fn parse_server_loads(csv: &str) -> Vec<ServerLoad> {
     let load = |line: &str| {
@@ -299,6 +346,15 @@ mod tests {
         let csv = "# pxname,svname,qcur,qmax,scur,smax\ni0_a,r1,1,0,3,9\ni0_a,BACKEND,0,0,3,9\n0x55d i0 i0_a,1\n";
         let load = ServerLoad { backend: "i0_a".into(), name: "r1".into(), requests: 4 };
         assert_eq!(parse_server_loads(&format!("{proc}{csv}")), [load]);
+        let usage = "proc.began: type=sint value=<1795262095833360>\n\nName: HAProxy\nDroppedLogs: 3\n\n\
+                     # table: usage, type: string, size:102400, used:1\n\
+                     0x7f0c: key=i0123456789ab use=1 exp=0 shard=0 http_req_cnt=7 bytes_in_cnt=900 bytes_out_cnt=12345\n\
+                     0x7f0d: key=other use=1 exp=0 shard=0 http_req_cnt=7 bytes_in_cnt=1 bytes_out_cnt=1\n";
+        let told = parse_usage(usage, 5).unwrap();
+        assert_eq!((told.began, told.asked, told.dropped), (1_795_262_095_833_360, 5, 3));
+        let sums = Sums { requests: 7, received: 900, sent: 12345 };
+        assert_eq!(told.sums, [("i0123456789ab".to_owned(), sums)].into());
+        assert_eq!(parse_usage("Unknown command\n", 5), None);
         assert_eq!(parse_in_flight("# pxname,svname,qcur,qmax,scur,smax\ni0_a,BACKEND,1,0,3,9\n", "i0_a"), 4);
     }
 }

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::engine::Engine;
 use crate::fail::{Outcome, internal};
 use crate::folders::Folders;
+use crate::usage::Told;
 use control::Control;
 use keeper::Keeper;
 use load::LoadMeter;
@@ -111,6 +112,11 @@ impl Router {
     /// How many requests the replicas of each instance had, in the seconds after this one.
     pub fn load(&self, after: i64) -> Loads {
         self.meter.after(after)
+    }
+
+    /// What each of the router's processes counted, by instance.
+    pub async fn usage(&self) -> Outcome<Vec<Told>> {
+        self.control.read_usage().await
     }
 
     /// Waits until a release that no longer serves has no request in flight.

@@ -18,12 +18,14 @@ pub use stream::{
     TakeImage, Tty,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, NodeName};
+use crate::usage::Batch;
 
 /// Rises with each change that an older peer cannot understand.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The largest frame that either side accepts, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;
@@ -35,6 +37,8 @@ pub enum GatewayFrame {
     Welcome {
         protocol: u32,
         version: String,
+        /// What time it is: usage belongs to hours of the gateway's clock.
+        now: Timestamp,
     },
     Call {
         id: u64,
@@ -47,6 +51,7 @@ pub enum GatewayFrame {
     /// Every observation up to this number is stored.
     Acknowledge {
         sequence: u64,
+        now: Timestamp,
     },
 }
 
@@ -96,7 +101,9 @@ pub enum Progress {
 #[serde(tag = "observation", rename_all = "snake_case")]
 pub enum Observation {
     /// A replica of an instance ended without having been asked to.
-    ReplicaDied { slug: String, service: String, exit_code: Option<i64>, at: jiff::Timestamp },
+    ReplicaDied { slug: String, service: String, exit_code: Option<i64>, at: Timestamp },
+    /// What instances used.
+    Usage(Box<Batch>),
 }
 
 /// Why an action did not succeed.

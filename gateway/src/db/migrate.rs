@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2600_canary",
     "2610_promises",
     "2700_scaling",
+    "2800_usage",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -25,6 +25,7 @@ pub mod scales;
 pub mod teams;
 pub mod timeline;
 pub mod tokens;
+pub mod usage;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use magrathea_core::names::{AppName, ClusterName, LabelName};
 use magrathea_core::people::Access;
+use magrathea_core::usage::{Batch, Level, Metric, Row as UsageRow};
+use uuid::Uuid;
 
 use super::config_values::ValueKey;
 use super::timeline::NewEntry;
@@ -264,4 +266,66 @@ async fn the_timeline_is_append_only() {
     for sql in ["UPDATE timeline SET message = ''", "DELETE FROM timeline", "TRUNCATE timeline"] {
         assert!(conn.batch_execute(sql).await.is_err(), "{sql}");
     }
+}
+
+fn batch(ledger: u128, number: u64, rows: &[(&str, &str, Metric, u64)]) -> Batch {
+    let row = |(slug, hour, metric, amount): &(&str, &str, Metric, u64)| UsageRow {
+        slug: (*slug).to_owned(),
+        hour: hour.parse().unwrap(),
+        usage: [(*metric, *amount)].into_iter().collect(),
+    };
+    let rows = rows.iter().map(row).collect();
+    Batch { ledger: Uuid::from_u128(ledger), number, rows, levels: Vec::new(), gaps: Vec::new(), refused: 0 }
+}
+
+#[tokio::test]
+async fn a_batch_of_usage_counts_once_and_only_for_instances_of_its_cluster() {
+    let db = testing::db().await;
+    let conn = db.conn().await.unwrap();
+    let admin = admin(&conn).await;
+    let app = apps::insert_app(&conn, admin.organisation, &app_name()).await.unwrap();
+    let own = instances::ensure_instance(&conn, app.id, &label("production"), &cluster()).await.unwrap();
+    let other = instances::ensure_instance(&conn, app.id, &label("production"), &"far".parse().unwrap()).await.unwrap();
+    let (own_slug, other_slug) = (own.id.slug(), other.id.slug());
+    let now = "2026-11-22T10:30:00Z".parse().unwrap();
+    let mut first = batch(
+        1,
+        1,
+        &[
+            (&own_slug, "2026-11-22T09:00:00Z", Metric::Sent, 100),
+            (&own_slug, "2026-11-22T10:00:00Z", Metric::Sent, 10),
+            (&own_slug, "2026-11-22T10:00:00Z", Metric::Hits, u64::MAX),
+            (&own_slug, "2027-11-22T10:00:00Z", Metric::Sent, 1),
+            (&other_slug, "2026-11-22T10:00:00Z", Metric::Requests, 7),
+        ],
+    );
+    let level = |at: &str, bytes| Level {
+        slug: own_slug.clone(),
+        at: at.parse().unwrap(),
+        bytes: [(Metric::Files, bytes)].into(),
+    };
+    first.levels = vec![level("2026-11-22T10:10:00Z", 5)];
+    let added = usage::add_batch(&conn, &node(), &first, now).await.unwrap();
+    assert_eq!(added, usage::Added { is_new: true, strangers: [(other_slug, 7)].into() });
+    // An instance that was destroyed still gets what it used.
+    instances::destroy_instance(&conn, own.id).await.unwrap();
+    let mut second = batch(1, 2, &[(&own_slug, "2026-11-22T10:00:00Z", Metric::Hits, u64::MAX)]);
+    second.levels = vec![level("2026-11-22T10:05:00Z", 4)];
+    for (batch, is_new) in [(&first, false), (&second, true), (&second, false), (&first, false)] {
+        assert_eq!(usage::add_batch(&conn, &node(), batch, now).await.unwrap().is_new, is_new);
+    }
+    // No other node adds to its ledger.
+    let stranger = NodeRef { cluster: cluster(), node: "node2".parse().unwrap() };
+    assert!(!usage::add_batch(&conn, &stranger, &batch(1, 3, &[]), now).await.unwrap().is_new);
+    let time = |text: &str| text.parse().unwrap();
+    let stretches = [
+        (time("2026-11-22T09:00:00Z"), time("2026-11-22T10:00:00Z")),
+        (time("2026-11-22T10:00:00Z"), time("2026-11-22T11:00:00Z")),
+    ];
+    let sums = usage::sum_hours(&conn, &[own.id], &stretches).await.unwrap();
+    let of = |n: usize| [Metric::Sent, Metric::Hits].map(|metric| sums[n].2.get(metric));
+    assert_eq!((sums[0].0, of(0)), (0, [100, 0]));
+    assert_eq!((sums[1].0, of(1)), (1, [11, i32::MAX as u64]));
+    let levels = usage::list_levels(&conn, &[own.id]).await.unwrap();
+    assert_eq!(levels[&own.id], [(Metric::Files, 5)].into());
 }

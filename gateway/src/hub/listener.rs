@@ -137,7 +137,11 @@ async fn greet(node: &NodeRef, socket: &mut WebSocket) -> Result<NodeReport, &'s
     if (&cluster, &name) != (&node.cluster, &node.node) {
         return Err("the hello names another node than the certificate");
     }
-    let welcome = GatewayFrame::Welcome { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let welcome = GatewayFrame::Welcome {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        now: jiff::Timestamp::now(),
+    };
     let text = serde_json::to_string(&welcome).map_err(|_| "no welcome")?;
     socket.send(Message::Text(text.into())).await.map_err(|_| "gone before the welcome")?;
     Ok(report)
@@ -178,6 +182,8 @@ async fn keep_fresh(state: &State, node: &NodeRef) -> &'static str {
 
 /// Hands on what the agent says until it falls silent.
 async fn read(state: &State, node: &NodeRef, session: &Session, mut stream: SplitStream<WebSocket>) -> &'static str {
+    // The first observation that could not be stored: those after it wait until it is, as an acknowledgement is of all before.
+    let mut owed: Option<u64> = None;
     loop {
         let message = match tokio::time::timeout(SILENCE, stream.next()).await {
             Err(_) => return "the agent fell silent",
@@ -190,8 +196,13 @@ async fn read(state: &State, node: &NodeRef, session: &Session, mut stream: Spli
             Ok(AgentFrame::Progress { id, progress }) => session.progress(id, progress),
             Ok(AgentFrame::Result { id, result }) => session.result(id, result),
             Ok(AgentFrame::Observation { sequence, observation }) => {
+                if owed.is_some_and(|owed| sequence > owed) {
+                    continue;
+                }
+                owed = Some(sequence);
                 if observe::store(state, node, sequence, observation).await {
-                    session.send(GatewayFrame::Acknowledge { sequence });
+                    owed = None;
+                    session.send(GatewayFrame::Acknowledge { sequence, now: jiff::Timestamp::now() });
                 }
             }
             Ok(AgentFrame::Hello { .. }) | Err(_) => return "the agent broke the protocol",

@@ -1,9 +1,13 @@
 //! What agents saw and must not be lost: stored once, however often it is sent.
 
+use jiff::Timestamp;
+use magrathea_core::usage::{Batch, Gap, GapReason};
 use magrathea_core::wire::Observation;
 
 use super::{HubEvent, NodeRef};
-use crate::db::{instances, nodes, timeline};
+use crate::db::timeline::NewEntry;
+use crate::db::usage::Added;
+use crate::db::{Client, instances, nodes, timeline, usage};
 use crate::state::State;
 
 /// Stores an observation; false when it could not be, so that the agent sends it again later.
@@ -28,15 +32,44 @@ async fn try_store(state: &State, node: &NodeRef, sequence: u64, observation: &O
     if !nodes::acknowledge(&tx, node, sequence).await? {
         return Ok(false);
     }
-    let Observation::ReplicaDied { slug, service, exit_code, at } = observation;
-    if let Some(instance) = instances::load_instance_by_slug(&tx, slug).await? {
-        let how = exit_code.map_or_else(String::new, |code| format!(" with status {code}"));
-        let message = format!("a replica of {service} ended by itself{how} on {node} at {at:.0}");
-        let entry = timeline::NewEntry::about(&instance, None, "replica.died", &message);
-        timeline::append(&tx, entry).await?;
+    match observation {
+        Observation::ReplicaDied { slug, service, exit_code, at } => {
+            if let Some(instance) = instances::load_instance_by_slug(&tx, slug).await? {
+                let how = exit_code.map_or_else(String::new, |code| format!(" with status {code}"));
+                let message = format!("a replica of {service} ended by itself{how} on {node} at {at:.0}");
+                let entry = timeline::NewEntry::about(&instance, None, "replica.died", &message);
+                timeline::append(&tx, entry).await?;
+            }
+        }
+        Observation::Usage(batch) => add_usage(&tx, node, batch).await?,
     }
     tx.commit().await?;
     Ok(true)
+}
+
+/// Adds what a node counted, and says what may be missing or cannot be.
+async fn add_usage(client: &impl Client, node: &NodeRef, batch: &Batch) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let Added { is_new, strangers } = usage::add_batch(client, node, batch, now).await?;
+    if !is_new {
+        return Ok(());
+    }
+    let tell = async |action: &str, message: &str| {
+        let cluster = Some(node.cluster.as_str());
+        timeline::append(client, NewEntry { action, cluster, message, ..NewEntry::default() }).await
+    };
+    for gap in &batch.gaps {
+        tell("usage.gap", &format!("{node}: {gap}")).await?;
+    }
+    if !strangers.is_empty() {
+        let requests = strangers.values().copied().fold(0, u64::saturating_add);
+        let gap = Gap { from: now, until: now, reason: GapReason::Refused, requests: Some(requests) };
+        usage::add_gap(client, node, &gap).await?;
+        let names: Vec<&str> = strangers.keys().take(3).map(String::as_str).collect();
+        let message = format!("{node}: {gap}: {} and {} more", names.join(", "), strangers.len() - names.len());
+        tell("usage.refused", message.trim_end_matches(" and 0 more")).await?;
+    }
+    Ok(())
 }
 
 /// Notes when the node was last there.

@@ -266,7 +266,7 @@ async fn an_observation_is_acknowledged_and_stored_once() {
             at: jiff::Timestamp::UNIX_EPOCH,
         };
         agent.send(AgentFrame::Observation { sequence: 1, observation }).await;
-        assert_eq!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1 }));
+        assert!(matches!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1, .. })));
     }
     let of = timeline::Of { app: Some(&app.name), ..timeline::Of::default() };
     let lines = timeline::list(&conn, &gateway.inner.admin.access, of, 10).await.unwrap();
@@ -333,7 +333,7 @@ async fn a_node_renews_its_certificate_until_it_is_removed_or_enrolled_anew() {
     let at = long_ago;
     let observation = Observation::ReplicaDied { slug: "i0".into(), service: "web".into(), exit_code: None, at };
     agent.send(AgentFrame::Observation { sequence: 1, observation }).await;
-    assert_eq!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1 }));
+    assert!(matches!(agent.next().await, Some(GatewayFrame::Acknowledge { sequence: 1, .. })));
     assert_eq!(renew(&gateway, &old, &csr).await.0, 200);
     assert_eq!(renew(&gateway, &new, &csr).await.0, 200);
     drop(agent);

@@ -1,0 +1,343 @@
+//! The ledger: what this node's instances use, kept on disk until the gateway has it. Needs no gateway.
+//!
+//! Traffic is counted from the router's own log as it is taken over, and from the router's sums; what containers and disks take
+//! is told by whoever measures it. Now and then all of it is sealed into a batch, which goes to the gateway like every other
+//! observation and counts there once.
+
+mod account;
+mod clock;
+mod line;
+mod poll;
+mod state;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use magrathea_core::usage::{Gap, GapReason, Metric, Usage};
+use magrathea_core::wire::Observation;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub use self::account::Sums;
+use self::clock::Reading;
+use self::line::{Line, Reader, Request};
+pub use self::poll::watch;
+use self::state::State;
+use crate::fail::Outcome;
+use crate::folders;
+use crate::logs::{Lines, Position};
+use crate::spool::Spool;
+
+/// How often what was counted is stored.
+const STORE: Duration = Duration::from_secs(2);
+/// While so many batches wait for the gateway, each next one takes longer to fill.
+const SLOWER: usize = 60;
+/// So many never wait: what is counted stays in one until there is room.
+const MOST: usize = 2000;
+
+/// What a process of the router says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When it began, in microseconds since 1970.
+    pub began: i64,
+    /// When it was asked, by the node's clock in microseconds since 1970.
+    pub asked: i64,
+    pub sums: BTreeMap<String, Sums>,
+    /// Lines of its log that it could not write.
+    pub dropped: u64,
+}
+
+/// Counts, and keeps what is counted.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    /// How often a batch goes to the gateway.
+    every: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    reader: Reader,
+    /// Since the agent was started, for who watches.
+    live: BTreeMap<String, Usage>,
+    stored: Option<Position>,
+    stored_at: Option<Instant>,
+    sealed_at: Instant,
+    failing: bool,
+}
+
+impl Ledger {
+    /// Goes on where it was. One that cannot be read is set aside, and the gap is told.
+    pub fn open(path: PathBuf, every: Duration) -> Self {
+        let loaded = folders::load::<State>(&path);
+        let state = match loaded {
+            Ok(Some(state)) => state,
+            Ok(None) => State::new(Uuid::now_v7()),
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be read; another is begun");
+                let changed = std::fs::metadata(&path).and_then(|held| held.modified()).ok();
+                let _ = std::fs::rename(&path, path.with_extension("damaged"));
+                let until = Timestamp::now();
+                let from = changed.and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(until);
+                let mut state = State::new(Uuid::now_v7());
+                state.gap(Gap { from, until, reason: GapReason::LedgerLost, requests: None });
+                state
+            }
+        };
+        let stored = state.position.clone();
+        let inner = Inner {
+            state,
+            reader: Reader::default(),
+            live: BTreeMap::new(),
+            stored,
+            stored_at: None,
+            sealed_at: Instant::now(),
+            failing: false,
+        };
+        Ledger { path, every, inner: Mutex::new(inner) }
+    }
+
+    /// Counts lines of the router's log, each once.
+    pub fn count(&self, lines: &Lines) {
+        self.inner().count(lines, &Reading::take());
+    }
+
+    /// The router's processes have been asked.
+    pub fn told(&self, told: &[Told]) {
+        let mut inner = self.inner();
+        let now = inner.now();
+        for told in told {
+            inner.told(told, now);
+        }
+        inner.state.tidy(now);
+    }
+
+    #[expect(dead_code, reason = "for those who measure containers")]
+    /// A counter that only grows stands at a total: adds what it grew by since it was told last. One that stands lower than
+    /// before began anew.
+    pub fn counter(&self, source: &str, slug: &str, metric: Metric, total: u64) {
+        let mut inner = self.inner();
+        let now = inner.now();
+        let grown = inner.state.grown(source, total, now);
+        inner.add(slug, now, &[(metric, grown)].into_iter().collect());
+    }
+
+    #[expect(dead_code, reason = "for those who measure disks")]
+    /// So many bytes there are from now on.
+    pub fn level(&self, slug: &str, metric: Metric, bytes: u64) {
+        let mut inner = self.inner();
+        let now = inner.now();
+        inner.state.level(slug, metric, bytes, now);
+    }
+
+    #[expect(dead_code, reason = "for those who measure disks")]
+    /// An instance was destroyed.
+    pub fn forget(&self, slug: &str) {
+        let mut inner = self.inner();
+        let now = inner.now();
+        inner.state.forget(slug, now);
+    }
+
+    /// The gateway says what time it is.
+    pub fn set_clock(&self, time: Timestamp) {
+        self.inner().state.clock.set(&Reading::take(), time);
+    }
+
+    /// What was counted since the agent was started.
+    pub fn live(&self) -> BTreeMap<String, Usage> {
+        self.inner().live.clone()
+    }
+
+    /// Whether what stands before a place of the router's log is counted for ever.
+    pub fn holds(&self, position: &Position) -> bool {
+        self.inner().stored.as_ref().is_some_and(|stored| stored.is_after(position))
+    }
+
+    /// Stores what was counted when it is time to.
+    pub fn store_when_due(&self) {
+        let mut inner = self.inner();
+        if inner.stored_at.is_none_or(|at| at.elapsed() >= STORE) {
+            inner.stored_at = Some(Instant::now());
+            let outcome = self.store(&mut inner);
+            inner.note(outcome);
+        }
+    }
+
+    /// Hands what was counted to the spool when it is time to.
+    pub fn seal_when_due(&self, spool: &Spool) {
+        let mut inner = self.inner();
+        let waiting = spool.count();
+        let pause = self.every.saturating_mul(1 + u32::try_from(waiting.min(SLOWER)).unwrap_or_default());
+        if waiting < MOST && inner.sealed_at.elapsed() >= pause {
+            inner.sealed_at = Instant::now();
+            let outcome = self.seal(&mut inner, spool);
+            inner.note(outcome);
+        }
+    }
+
+    /// A batch is on the disk before the spool has it, so that one that comes into it twice has the same number.
+    fn seal(&self, inner: &mut Inner, spool: &Spool) -> Outcome<()> {
+        let Some(batch) = inner.state.seal().cloned() else { return Ok(()) };
+        self.store(inner)?;
+        spool.push(&Observation::Usage(Box::new(batch)))?;
+        inner.state.sealed = None;
+        Ok(())
+    }
+
+    fn store(&self, inner: &mut Inner) -> Outcome<()> {
+        folders::store(&self.path, &inner.state)?;
+        inner.stored = inner.state.position.clone();
+        Ok(())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests of one instance among some lines.
+#[derive(Debug, Default)]
+struct Tally {
+    all: Sums,
+    /// Those that began before their process was asked.
+    known: Sums,
+    /// By status, from 100 on.
+    statuses: [u64; 5],
+    hits: u64,
+    misses: u64,
+    https: u64,
+}
+
+impl Tally {
+    fn add(&mut self, request: &Request<'_>, asked: Option<i64>) {
+        let sums = Sums { requests: 1, received: request.received, sent: request.sent };
+        self.all += sums;
+        if asked.is_some_and(|asked| request.at.saturating_sub(request.ms.max(0).saturating_mul(1000)) <= asked) {
+            self.known += sums;
+        }
+        let class = usize::try_from(request.status / 100 - 1).ok();
+        if let Some(count) = class.and_then(|class| self.statuses.get_mut(class)) {
+            *count += 1;
+        }
+        self.https += u64::from(request.tls);
+        match request.cache.get(..3).map(str::to_ascii_lowercase).as_deref() {
+            Some("hit") => self.hits += 1,
+            Some("mis") => self.misses += 1,
+            _ => {}
+        }
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = (Metric, u64)> {
+        let classes = [Metric::Status1xx, Metric::Status2xx, Metric::Status3xx, Metric::Status4xx, Metric::Status5xx];
+        let rest = [(Metric::Hits, self.hits), (Metric::Misses, self.misses), (Metric::Https, self.https)];
+        classes.into_iter().zip(self.statuses).chain(rest)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.state.clock.now(&Reading::take())
+    }
+
+    fn add(&mut self, slug: &str, at: Timestamp, usage: &Usage) {
+        self.state.add(slug, at, usage);
+        match self.live.get_mut(slug) {
+            Some(live) => live.add_all(usage),
+            None => drop(self.live.insert(slug.to_owned(), usage.clone())),
+        }
+    }
+
+    fn count(&mut self, lines: &Lines, reading: &Reading) {
+        let now = self.state.clock.now(reading);
+        let known = self.state.position.as_ref().filter(|position| lines.origin.holds(position));
+        let from = known.map_or(0, |position| position.offset);
+        // What is missing before these lines was not counted, unless it was counted before the agent was started again.
+        if lines.lost && (lines.start > from || known.is_none()) {
+            let gap =
+                Gap { from: self.state.reached.unwrap_or(now), until: now, reason: GapReason::LogLost, requests: None };
+            self.state.gap(gap);
+        }
+        let mut tallies: HashMap<(i64, Timestamp), HashMap<String, Tally>> = HashMap::new();
+        let (mut reader, mut refused, mut damaged, mut end) = (std::mem::take(&mut self.reader), 0, 0, None);
+        let ahead = now.duration_since(reading.wall);
+        for (line, place) in lines.each().filter(|(_, place)| *place > from) {
+            end = Some(place);
+            let request = match reader.read(line) {
+                Line::Request(request) => request,
+                Line::Refused => {
+                    refused += 1;
+                    continue;
+                }
+                Line::Inner => continue,
+                Line::Damaged => {
+                    damaged += 1;
+                    continue;
+                }
+            };
+            // By the gateway's time, in the order in which they were over, and never in the future.
+            let over = Timestamp::from_microsecond(request.at).ok().and_then(|at| at.checked_add(ahead).ok());
+            let over = over.unwrap_or(now).min(now);
+            let reached = self.state.reached.map_or(over, |reached| reached.max(over));
+            self.state.reached = Some(reached.min(now));
+            let asked = self.state.workers.get(&request.worker).and_then(|worker| worker.asked);
+            let tallies =
+                tallies.entry((request.worker, magrathea_core::usage::hour_of(reached.min(now)))).or_default();
+            match tallies.get_mut(request.slug.as_ref()) {
+                Some(tally) => tally.add(&request, asked),
+                None => tallies.entry(request.slug.as_ref().to_owned()).or_default().add(&request, asked),
+            }
+        }
+        self.reader = reader;
+        for ((worker, hour), tallies) in tallies {
+            for (slug, tally) in tallies {
+                let account = self.state.workers.entry(worker).or_default().accounts.entry(slug.clone()).or_default();
+                let mut usage: Usage = tally.kinds().collect();
+                account.ended(tally.all, tally.known).add_to(&mut usage);
+                self.add(&slug, hour, &usage);
+            }
+        }
+        self.state.refuse(refused);
+        if damaged > 0 {
+            let from = self.state.reached.unwrap_or(now);
+            self.state.gap(Gap { from, until: now, reason: GapReason::LogDamaged, requests: Some(damaged) });
+        }
+        if let Some(end) = end {
+            self.state.position = Some(lines.origin.at(end));
+        }
+    }
+
+    fn told(&mut self, told: &Told, now: Timestamp) {
+        let seen = self.state.workers.get(&told.began).and_then(|worker| worker.seen);
+        for (slug, sums) in self.state.told(told.began, told.asked, now, &told.sums) {
+            let mut usage = Usage::default();
+            sums.add_to(&mut usage);
+            self.add(&slug, now, &usage);
+        }
+        let worker = self.state.workers.entry(told.began).or_default();
+        let dropped = told.dropped.saturating_sub(std::mem::replace(&mut worker.dropped, told.dropped));
+        if dropped > 0 {
+            let from = seen.unwrap_or(now);
+            self.state.gap(Gap { from, until: now, reason: GapReason::LogRefused, requests: Some(dropped) });
+        }
+    }
+
+    /// Says once that what is counted cannot be stored, and once that it can be again.
+    fn note(&mut self, outcome: Outcome<()>) {
+        match &outcome {
+            Ok(()) if self.failing => tracing::info!("what is counted is stored again"),
+            Err(error) if !self.failing => {
+                tracing::error!(%error, "what is counted cannot be stored; it is kept in memory");
+            }
+            _ => {}
+        }
+        self.failing = outcome.is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,7 @@ async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
         Spec::Storage(spec) => storage::ensure(folders, spec).await?,
         Spec::Seed(spec) => storage::seed(engine, folders, spec).await?,
         Spec::Assets(spec) => storage::keep_assets(engine, folders, spec).await?,
-        Spec::Database(spec) => database::ensure(engine, spec, &secrets).await.map(|()| true)?,
+        Spec::Database(spec) => database::ensure(agent, spec, &secrets).await.map(|()| true)?,
         Spec::Service(spec) => {
             let changed = engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?;
             if changed {
@@ -173,8 +173,11 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
     let changed = match &action.resource.spec {
         Spec::Network(spec) => engine.remove_network(&engine.prefix().name(&spec.name)).await?,
         Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
-        Spec::Database(spec) if destroy => database::destroy(engine, spec).await.map(|()| true)?,
-        Spec::Logs(spec) if destroy => agent.logs.destroy(&spec.slug)?,
+        Spec::Database(spec) if destroy => database::destroy(agent, spec).await.map(|()| true)?,
+        Spec::Logs(spec) if destroy => {
+            agent.usage.forget(&spec.slug);
+            agent.logs.destroy(&spec.slug)?
+        }
         Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Assets(_) | Spec::Support(_) | Spec::Logs(_) => {
             false
         }

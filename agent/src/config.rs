@@ -27,6 +27,18 @@ pub enum Command {
     Stop(EngineOptions),
     /// Remove everything that this installation made on the node, with its data.
     Clean(EngineOptions),
+    /// Count how much of a disk a folder takes; the agent runs it itself.
+    #[command(hide = true)]
+    Measure(MeasureOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MeasureOptions {
+    #[arg(long)]
+    pub folder: PathBuf,
+    /// How many threads count; enough to keep a disk busy when absent.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -59,6 +71,9 @@ pub struct EngineOptions {
     /// How often the gateway is told what instances used.
     #[arg(long, default_value = "1m", env = "MAGRATHEA_USAGE_EVERY")]
     pub usage_every: Span,
+    /// How often it is looked how much disk each instance takes.
+    #[arg(long, default_value = "5m", env = "MAGRATHEA_DISK_EVERY")]
+    pub disk_every: Span,
 }
 
 /// The start of every engine object's name: a lower-case letter, then up to 11 letters or digits.

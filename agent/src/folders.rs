@@ -88,6 +88,7 @@ impl Folders {
             (self.state("routes"), 0o700),
             (self.state("caches"), 0o700),
             (self.state("storage"), 0o700),
+            (self.state("databases"), 0o700),
             (self.state("programs"), 0o700),
             (self.spool(), 0o700),
             (self.builds(), 0o700),

@@ -33,3 +33,4 @@ pub use actions::{Call, perform};
 pub use build::Blobs;
 pub use node::NodeAgent;
 pub use reporter::Reporter;
+pub use usage::run_measure;

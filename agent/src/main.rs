@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use magrathea_agent::config::{Cli, Command};
-use magrathea_agent::{clean, enrol, run};
+use magrathea_agent::{clean, enrol, run, run_measure};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             Command::Run(options) => run::run_agent(&options).await,
             Command::Stop(options) => clean::run_stop(&options).await,
             Command::Clean(options) => clean::run_clean(&options).await,
+            Command::Measure(options) => run_measure(&options),
         }
     });
     match outcome {

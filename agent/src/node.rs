@@ -67,6 +67,8 @@ impl NodeAgent {
         streams::tidy(&agent).await;
         agent.tasks.spawn(collect(agent.clone(), agent.stop.clone()));
         agent.tasks.spawn(usage::watch(agent.clone(), agent.stop.clone()));
+        agent.tasks.spawn(usage::watch_containers(agent.clone(), agent.stop.clone()));
+        agent.tasks.spawn(usage::watch_disk(agent.clone(), options.disk_every.0, agent.stop.clone()));
         Ok(agent)
     }
 

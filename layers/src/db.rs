@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{
-    DatabaseSpec, Limits, Resource, SecretText, ServiceMode, ServiceNetwork, ServiceSpec, Spec,
+    DatabaseQuota, DatabaseSpec, Limits, Resource, SecretText, ServiceMode, ServiceNetwork, ServiceSpec, Spec,
 };
 use magrathea_core::units::{ByteSize, Span};
 use minijinja::context;
@@ -30,7 +30,8 @@ pub fn plan_db(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
         let spec = DatabaseSpec {
             name: input.slug(),
             ensure: SecretText(render("ensure.sql", include_str!("../templates/ensure.sql.j2"), values.clone())?),
-            destroy: render("destroy.sql", include_str!("../templates/destroy.sql.j2"), values)?,
+            destroy: render("destroy.sql", include_str!("../templates/destroy.sql.j2"), values.clone())?,
+            quota: mysql.quota.map(|bytes| database_quota(bytes, values)).transpose()?,
         };
         resources.push(resource(Layer::Db, "mysql", Spec::Database(spec)));
     }
@@ -38,6 +39,14 @@ pub fn plan_db(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
         resources.push(resource(Layer::Db, "memcached", Spec::Service(Box::new(memcached(input, memory)?))));
     }
     Ok(resources)
+}
+
+fn database_quota(bytes: ByteSize, values: minijinja::Value) -> Result<DatabaseQuota, LayerError> {
+    Ok(DatabaseQuota {
+        bytes,
+        close: render("close.sql", include_str!("../templates/close.sql.j2"), values.clone())?,
+        open: render("open.sql", include_str!("../templates/open.sql.j2"), values)?,
+    })
 }
 
 fn memcached(input: &InstanceInput<'_>, memory: ByteSize) -> Result<ServiceSpec, LayerError> {

@@ -85,6 +85,27 @@ impl Engine {
         Ok(held.collect())
     }
 
+    /// The bytes of an image's own layer: a release is one on top of its stack's. One that is gone has none.
+    pub async fn top_layer(&self, id: &str) -> Outcome<u64> {
+        let history = found(self.docker.image_history(id).await, || format!("reading image {id}"))?;
+        let top = history.and_then(|layers| layers.into_iter().next()).map(|layer| layer.size);
+        Ok(top.and_then(|size| size.try_into().ok()).unwrap_or_default())
+    }
+
+    /// The first instance that runs each image, by its id.
+    pub async fn image_users(&self) -> Outcome<BTreeMap<String, String>> {
+        let mut users: BTreeMap<String, String> = BTreeMap::new();
+        for container in self.list_containers(self.own(&[(label::SLUG, "")]), false).await? {
+            let (Some(image), Some(labels)) = (container.image_id, container.labels) else { continue };
+            let Some(slug) = labels.get(label::SLUG) else { continue };
+            let user = users.entry(image).or_insert_with(|| slug.clone());
+            if slug < user {
+                user.clone_from(slug);
+            }
+        }
+        Ok(users)
+    }
+
     /// Removes a release image of this installation; what is another's, or in use, is an error.
     pub async fn remove_image(&self, id: &str) -> Outcome<bool> {
         let doing = || format!("removing image {id}");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, TaskState};
-use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptions, ListTasksOptions};
+use bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListTasksOptions};
 use magrathea_core::plan::{ServiceMode, ServiceSpec};
 
 use super::{Engine, GATEWAY_BRIDGE, found, label};
@@ -74,6 +74,21 @@ impl Engine {
             Some(Running { address: addresses.get(&container).copied(), container, service })
         });
         Ok(running.collect())
+    }
+
+    /// The running containers of instances, one-off ones too: id and slug.
+    pub async fn instance_containers(&self) -> Outcome<Vec<(String, String)>> {
+        let containers = self.list_containers(self.own(&[(label::SLUG, "")]), false).await?;
+        let of = |container: ContainerSummary| Some((container.id?, container.labels?.remove(label::SLUG)?));
+        Ok(containers.into_iter().filter_map(of).collect())
+    }
+
+    /// The number of a container's first process on the node; none when it does not run.
+    pub async fn process_of(&self, container: &str) -> Outcome<Option<u32>> {
+        let inspected = self.docker.inspect_container(container, None::<InspectContainerOptions>).await;
+        let inspected = found(inspected, || "looking for a container's processes".into())?;
+        let pid = inspected.and_then(|container| container.state?.pid);
+        Ok(pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0))
     }
 
     /// Container id → address on the bridge that the node shares with all overlay containers.

@@ -19,7 +19,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +73,15 @@ impl Logs {
     /// Removes an instance's log.
     pub fn destroy(&self, slug: &str) -> Outcome<bool> {
         self.of(slug)?.destroy().doing(|| "removing a log".into())
+    }
+
+    /// What each instance's log takes, in bytes; those that have none are there, too.
+    pub fn sizes(&self) -> BTreeMap<String, u64> {
+        let size = |slug: String| {
+            let segments = self.of(&slug).ok()?.segments();
+            Some((slug, segments.iter().map(|segment| segment.size).sum()))
+        };
+        self.slugs().into_iter().filter_map(size).collect()
     }
 
     fn of(&self, slug: &str) -> Outcome<Arc<InstanceLog>> {

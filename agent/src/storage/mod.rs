@@ -11,7 +11,7 @@ use magrathea_core::clusters::StorageDriver;
 use magrathea_core::plan::{AssetsSpec, SeedSpec, StorageSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, is_slug};
 use crate::fail::{Outcome, internal};
 use crate::folders::{self, Folders};
 
@@ -52,6 +52,17 @@ pub async fn seed(engine: &Engine, folders: &Folders, spec: &SeedSpec) -> Outcom
 pub async fn keep_assets(engine: &Engine, folders: &Folders, spec: &AssetsSpec) -> Outcome<bool> {
     ensure(folders, &spec.storage).await?;
     assets::keep(engine, folders, spec).await
+}
+
+/// Every instance that has storage on this node, and where.
+pub fn list(folders: &Folders) -> Vec<(String, PathBuf)> {
+    let own = std::fs::read_dir(folders.root().join("storage")).into_iter().flatten().flatten();
+    let outside = folders::load_all::<Outside>(&folders.state("storage")).into_iter().map(|record| record.folder);
+    let named = |folder: PathBuf| {
+        let slug = folder.file_name()?.to_str().filter(|name| is_slug(name))?.to_owned();
+        folder.is_dir().then_some((slug, folder))
+    };
+    own.map(|entry| entry.path()).chain(outside).filter_map(named).collect()
 }
 
 /// Destroys an instance's storage. Says whether there was any.

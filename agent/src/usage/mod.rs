@@ -6,6 +6,9 @@
 
 mod account;
 mod clock;
+mod containers;
+mod disk;
+mod levels;
 mod line;
 mod poll;
 mod state;
@@ -24,6 +27,8 @@ use uuid::Uuid;
 pub use self::account::Sums;
 use self::clock::Reading;
 use self::line::{Line, Reader, Request};
+pub use self::containers::watch as watch_containers;
+pub use self::disk::{run_measure, watch as watch_disk};
 pub use self::poll::watch;
 use self::state::State;
 use crate::fail::Outcome;
@@ -117,7 +122,6 @@ impl Ledger {
         inner.state.tidy(now);
     }
 
-    #[expect(dead_code, reason = "for those who measure containers")]
     /// A counter that only grows stands at a total: adds what it grew by since it was told last. One that stands lower than
     /// before began anew.
     pub fn counter(&self, source: &str, slug: &str, metric: Metric, total: u64) {
@@ -127,7 +131,6 @@ impl Ledger {
         inner.add(slug, now, &[(metric, grown)].into_iter().collect());
     }
 
-    #[expect(dead_code, reason = "for those who measure disks")]
     /// So many bytes there are from now on.
     pub fn level(&self, slug: &str, metric: Metric, bytes: u64) {
         let mut inner = self.inner();
@@ -135,7 +138,11 @@ impl Ledger {
         inner.state.level(slug, metric, bytes, now);
     }
 
-    #[expect(dead_code, reason = "for those who measure disks")]
+    /// The instances that take anything of a metric, as it was told last.
+    pub fn held(&self, metric: Metric) -> Vec<String> {
+        self.inner().state.held(metric)
+    }
+
     /// An instance was destroyed.
     pub fn forget(&self, slug: &str) {
         let mut inner = self.inner();

@@ -162,6 +162,12 @@ impl State {
         }
     }
 
+    /// Those that have anything of it.
+    pub fn held(&self, metric: Metric) -> Vec<String> {
+        let has = |levels: &BTreeMap<Metric, Held>| levels.get(&metric).is_some_and(|held| held.bytes > 0);
+        self.levels.iter().filter(|(_, levels)| has(levels)).map(|(slug, _)| slug.clone()).collect()
+    }
+
     /// An instance is gone with all it took.
     pub fn forget(&mut self, slug: &str, now: Timestamp) {
         let held: Vec<Metric> = self.levels.get(slug).into_iter().flat_map(BTreeMap::keys).copied().collect();

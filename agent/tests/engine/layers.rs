@@ -93,21 +93,26 @@ async fn ask(node: &Node, slug: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn databases_come_and_go() {
-    let Some(node) = Node::start("magtd", &["mariadb"]).await else { return };
-    let mut mariadb = service(&node, "mariadb", Layer::App);
+pub async fn start_mariadb(node: &Node) {
+    let mut mariadb = service(node, "mariadb", Layer::App);
     let config = "[mariadbd]\nskip-networking\nsocket=/run/mysqld/mysqld.sock\nuser=mysql\ndatadir=/var/lib/mysql\n[client]\nsocket=/run/mysqld/mysqld.sock\n";
     mariadb.files = vec![FileSpec { target: "/etc/magrathea/mariadb.cnf".into(), mode: 0o444, content: config.into() }];
     mariadb.capabilities = Some(["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"].map(str::to_owned).to_vec());
     mariadb.mounts = vec![mount(NodeFolder::Mariadb, false)];
     mariadb.tmpfs = vec![TmpfsSpec { target: "/run/mysqld".into(), size: ByteSize::mib(1), mode: 0o755 }];
     node.ensure(Layer::Db, Spec::Service(Box::new(mariadb))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_come_and_go() {
+    let Some(node) = Node::start("magtd", &["mariadb"]).await else { return };
+    start_mariadb(&node).await;
     let database = |ensure: &str| {
         Spec::Database(DatabaseSpec {
             name: "mag_x".into(),
             ensure: SecretText(ensure.into()),
             destroy: "DROP DATABASE IF EXISTS mag_x; DROP USER IF EXISTS mag_x;".into(),
+            quota: None,
         })
     };
     let sql = "CREATE DATABASE IF NOT EXISTS mag_x; CREATE USER IF NOT EXISTS mag_x IDENTIFIED BY '${secret:WORD}';";

@@ -7,5 +7,6 @@ mod build;
 mod images;
 mod jobs;
 mod layers;
+mod quota;
 mod release;
 mod support;

@@ -35,6 +35,7 @@ impl Node {
             data: data.path().join("agent"),
             prefix: prefix.parse().unwrap(),
             docker: "unix:///var/run/docker.sock".into(),
+            disk_every: Span(Duration::from_secs(1)),
             usage_every: "1m".parse().unwrap(),
         };
         if !PathBuf::from("/var/run/docker.sock").exists() {

@@ -129,6 +129,19 @@ pub struct DatabaseSpec {
     pub ensure: SecretText,
     /// Takes it away with its data.
     pub destroy: String,
+    /// Where it has one; not of releases from before it was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<DatabaseQuota>,
+}
+
+/// What a database may take, and how it is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseQuota {
+    pub bytes: ByteSize,
+    /// Closes it for writing; may be run any number of times.
+    pub close: String,
+    /// Opens it again.
+    pub open: String,
 }
 
 /// A Swarm service.

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, NodeName};
+use crate::units::ByteSize;
 use crate::usage::Batch;
 
 /// Rises with each change that an older peer cannot understand.
@@ -102,6 +103,8 @@ pub enum Progress {
 pub enum Observation {
     /// A replica of an instance ended without having been asked to.
     ReplicaDied { slug: String, service: String, exit_code: Option<i64>, at: Timestamp },
+    /// A database reached its quota and was closed for writing, or has room and is open again.
+    DatabaseFull { slug: String, full: bool, bytes: u64, quota: ByteSize, at: Timestamp },
     /// What instances used.
     Usage(Box<Batch>),
 }

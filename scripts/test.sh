@@ -16,6 +16,8 @@ export MAGRATHEA_CLUSTERS=$repo/tests/clusters.yml MAGRATHEA_PROFILE=dev MAGRATH
 export MAGRATHEA_DRAIN_TO=127.0.0.0/8
 # Automatic scaling is followed without waiting for minutes.
 export MAGRATHEA_SCALE_UP_AFTER=8s MAGRATHEA_SCALE_DOWN_AFTER=20s MAGRATHEA_SCALE_REST=5s
+# Usage is told and disks are looked at without waiting for minutes.
+export MAGRATHEA_USAGE_EVERY=2s MAGRATHEA_DISK_EVERY=5s
 export TD_CONFIG_DIR=$MAGRATHEA_HOME/td
 home=$MAGRATHEA_HOME
 

@@ -45,7 +45,9 @@ async fn ask(engine: &Engine, sql: &str) -> Outcome<String> {
     let give_up = tokio::time::Instant::now() + START;
     loop {
         let said = match engine.role_container("mariadb").await? {
-            Some(container) => engine.exec(&container, &["mariadb", "--batch", "--skip-column-names"], Some(sql)).await?,
+            Some(container) => {
+                engine.exec(&container, &["mariadb", "--batch", "--skip-column-names"], Some(sql)).await?
+            }
             None => Said { code: -1, out: String::new(), err: "ERROR 2002: no container runs".into() },
         };
         if said.code == 0 {

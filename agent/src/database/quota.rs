@@ -84,7 +84,13 @@ pub async fn check(agent: &NodeAgent, slug: &str, bytes: u64) -> Outcome<()> {
     feed(&agent.engine, if state == Gate::Closed { &held.quota.close } else { &held.quota.open }).await?;
     if before != Gate::Unknown {
         let (slug, quota, at) = (slug.to_owned(), held.quota.bytes, jiff::Timestamp::now());
-        agent.spool.push(&Observation::DatabaseFull { slug, full: state == Gate::Closed, bytes: counted, quota, at })?;
+        agent.spool.push(&Observation::DatabaseFull {
+            slug,
+            full: state == Gate::Closed,
+            bytes: counted,
+            quota,
+            at,
+        })?;
     }
     held.state = state;
     folders::store(&path, &held)
@@ -106,7 +112,8 @@ fn next(state: Gate, counted: u64, most: u64) -> Gate {
 
 /// Room in the database's files that is filled before they grow.
 async fn free_room(agent: &NodeAgent, slug: &str) -> Outcome<u64> {
-    let sql = format!("SELECT COALESCE(SUM(DATA_FREE), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{slug}'");
+    let sql =
+        format!("SELECT COALESCE(SUM(DATA_FREE), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{slug}'");
     let said = ask(&agent.engine, &sql).await?;
     said.trim().parse().map_err(|_| node(format!("mariadb says {:?} where it has free room", said.trim())))
 }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, TaskState};
-use bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListTasksOptions};
+use bollard::query_parameters::{
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListTasksOptions,
+};
 use magrathea_core::plan::{ServiceMode, ServiceSpec};
 
 use super::{Engine, GATEWAY_BRIDGE, found, label};

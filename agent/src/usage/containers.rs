@@ -99,7 +99,8 @@ fn place_in(groups: &str, process: u32, container: &str, unified: bool) -> Optio
         let (folder, path) = groups.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            let is_it = if unified { controllers.is_empty() } else { controllers.split(',').any(|one| one == controller) };
+            let is_it =
+                if unified { controllers.is_empty() } else { controllers.split(',').any(|one| one == controller) };
             is_it.then_some((if unified { "" } else { controller }, path))
         })?;
         // The container's name in it tells that the number was not given to another process since.

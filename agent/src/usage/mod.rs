@@ -26,9 +26,9 @@ use uuid::Uuid;
 
 pub use self::account::Sums;
 use self::clock::Reading;
-use self::line::{Line, Reader, Request};
 pub use self::containers::watch as watch_containers;
 pub use self::disk::{run_measure, watch as watch_disk};
+use self::line::{Line, Reader, Request};
 pub use self::poll::watch;
 use self::state::State;
 use crate::fail::Outcome;

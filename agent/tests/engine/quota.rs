@@ -38,7 +38,16 @@ fn client(prefix: &str) -> Command {
     let ps = Command::new("docker").args(["ps", "-q", "--filter", &filter]).output().unwrap();
     let container = String::from_utf8(ps.stdout).unwrap().trim().to_owned();
     let mut command = Command::new("docker");
-    command.args(["exec", "-i", &container, "mariadb", "--batch", "--force", "--skip-column-names", "--skip-reconnect"]);
+    command.args([
+        "exec",
+        "-i",
+        &container,
+        "mariadb",
+        "--batch",
+        "--force",
+        "--skip-column-names",
+        "--skip-reconnect",
+    ]);
     command.args([&format!("-u{SLUG}"), "-pxyzzy", SLUG]);
     command
 }
@@ -72,7 +81,8 @@ async fn a_database_past_its_quota_is_closed_for_writing() {
     assert!(!refuses(), "it is not full yet");
 
     // Of a client that stays connected.
-    let mut open: Child = client(&prefix).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut open: Child =
+        client(&prefix).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut into = open.stdin.take().unwrap();
     writeln!(into, "INSERT INTO t (a) SELECT REPEAT('x', 60000) FROM seq_1_to_200;").unwrap();
     until("it is closed", refuses).await;
@@ -82,9 +92,14 @@ async fn a_database_past_its_quota_is_closed_for_writing() {
     drop(into);
     let said = open.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(["ERROR 1142", "ERROR 2006", "ERROR 2013", "ERROR 1927", "ERROR 4031"].iter().any(|code| said.contains(code)), "{said}");
+    assert!(
+        ["ERROR 1142", "ERROR 2006", "ERROR 2013", "ERROR 1927", "ERROR 4031"].iter().any(|code| said.contains(code)),
+        "{said}"
+    );
     assert_eq!(sql("SELECT COUNT(*) FROM t WHERE a = 'late'").trim(), "0");
-    for text in ["UPDATE t SET a = 'y'", "CREATE TABLE u (a INT)", "ALTER TABLE t ADD b INT", "CREATE INDEX i ON t (a(9))"] {
+    for text in
+        ["UPDATE t SET a = 'y'", "CREATE TABLE u (a INT)", "ALTER TABLE t ADD b INT", "CREATE INDEX i ON t (a(9))"]
+    {
         assert!(sql(text).contains("ERROR 1142"), "{text}: {}", sql(text));
     }
 
@@ -102,7 +117,8 @@ async fn a_database_past_its_quota_is_closed_for_writing() {
     node.ensure(Layer::Db, database(None)).await.unwrap();
     assert!(!refuses());
     let said = std::fs::read_dir(node.options.data.join("spool")).unwrap().flatten();
-    let said = said.filter_map(|file| std::fs::read_to_string(file.path()).ok()).filter(|text| text.contains("database_full"));
+    let said =
+        said.filter_map(|file| std::fs::read_to_string(file.path()).ok()).filter(|text| text.contains("database_full"));
     let mut full: Vec<bool> = said.map(|text| text.contains("\"full\":true")).collect();
     full.sort_unstable();
     assert_eq!(full, [false, true, true], "closed, opened, closed; nothing is told of another deploy");

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::scale::AutomaticInfo;
 use crate::names::ReleaseNumber;
+use crate::usage::QuotaUse;
 use crate::wire::Serving;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -54,6 +55,9 @@ pub struct InstanceInfo {
     /// When the number of its replicas follows the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automatic: Option<AutomaticInfo>,
+    /// What it takes of its disk quotas, as it was measured last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<QuotaUse>,
     /// When a pattern of labels stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewInfo>,

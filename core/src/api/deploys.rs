@@ -194,7 +194,7 @@ pub struct DeployInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeployFailure {
     pub phase: Phase,
-    /// `manifest_invalid`, `host_taken`, `capacity_exceeded`, `build_failed`, `unhealthy`, `hook_failed`, `refused`, `node`, `locked`,
+    /// `manifest_invalid`, `host_taken`, `capacity_exceeded`, `quota_reached`, `build_failed`, `unhealthy`, `hook_failed`, `refused`, `node`, `locked`,
     /// `cancelled`, `interrupted` or `internal`.
     pub code: String,
     pub message: String,

@@ -2,8 +2,10 @@
 //! numbers, so that parts may be added in any order, and a number that was added once never shrinks.
 
 mod metric;
+mod quota;
 
 pub use metric::{Metric, Unit};
+pub use quota::QuotaUse;
 
 use std::collections::BTreeMap;
 

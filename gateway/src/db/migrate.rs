@@ -36,6 +36,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2610_promises",
     "2700_scaling",
     "2800_usage",
+    "2820_quota_marks",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -19,6 +19,7 @@ pub mod people;
 pub mod plans;
 pub mod previews;
 pub mod promises;
+pub mod quotas;
 pub mod releases;
 pub mod runs;
 pub mod scales;

@@ -23,6 +23,7 @@ mod pipeline;
 mod plan_preview;
 mod previews;
 mod promote;
+mod quotas;
 mod reconcile;
 mod recover;
 mod redeploy;
@@ -91,6 +92,7 @@ pub fn start(state: &Arc<State>) {
         task.tasks.spawn(previews::watch(Arc::clone(&task)));
         task.tasks.spawn(sweep::watch(Arc::clone(&task)));
         task.tasks.spawn(scaling::watch(Arc::clone(&task)));
+        task.tasks.spawn(quotas::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

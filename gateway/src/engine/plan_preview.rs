@@ -18,6 +18,7 @@ use super::failure::{Failure, into_api};
 use super::intake::Packing;
 use super::layout::{Site, TO_BE_BUILT, gather_with, rendered, settle};
 use super::pipeline::stand;
+use super::quotas::overrun;
 use super::secrets::name_secrets;
 use crate::actor::Actor;
 use crate::api::error::ApiError;
@@ -88,6 +89,9 @@ async fn draw(
     let parent = old.as_ref().map(Plan::hash);
     let plan = ingredients.render(recipe.stack, number, TO_BE_BUILT, generation, parent)?;
     if let Some(failure) = misfit(&state.db.conn().await?, &ingredients.site, &plan).await? {
+        warnings.push(format!("a deploy would be refused: {failure}"));
+    }
+    if let Some(failure) = overrun(&state.db.conn().await?, &ingredients.site, &plan).await? {
         warnings.push(format!("a deploy would be refused: {failure}"));
     }
     // Every deploy makes a release of its own; what people ask is what else it changes.

@@ -5,6 +5,7 @@ mod capacity;
 mod deploys;
 mod drift;
 mod previews;
+mod quotas;
 mod scale;
 mod scaling;
 mod several;

@@ -14,6 +14,7 @@ use super::apply::nodes_of;
 use super::destroy::is_protected;
 use super::layout::{Site, urls_of};
 use super::previews::load_memory_used;
+use super::quotas::quota_uses;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
@@ -149,6 +150,11 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
     let is_set = scales::load_scales(&conn, instance.id).await?.contains_key(&ProcessName::web());
     let replicas = resolved.as_ref().map(|resolved| &resolved.sections.app_layer.replicas);
     let automatic = replicas.and_then(|replicas| AutomaticInfo::new(replicas, is_set, jiff::Timestamp::now()));
+    let driver = state.clusters().clusters.get(&instance.cluster).map(|cluster| cluster.storage.driver);
+    let quotas = match resolved.as_ref().zip(driver) {
+        Some((resolved, driver)) => quota_uses(&conn, &instance, &resolved.sections, driver).await?,
+        None => Vec::new(),
+    };
     let (created, absent_since) = (instance.created, instance.absent_since);
     let protected = is_protected(&instance.label, resolved.as_ref());
     drop(conn);
@@ -175,6 +181,7 @@ async fn info(state: &Arc<State>, instance: Instance) -> Result<InstanceInfo, Ap
         created,
         absent_since,
         automatic,
+        quotas,
         preview,
     })
 }

@@ -1,6 +1,7 @@
 //! What agents saw and must not be lost: stored once, however often it is sent.
 
 use jiff::Timestamp;
+use magrathea_core::units;
 use magrathea_core::usage::{Batch, Gap, GapReason};
 use magrathea_core::wire::Observation;
 
@@ -39,6 +40,17 @@ async fn try_store(state: &State, node: &NodeRef, sequence: u64, observation: &O
                 let message = format!("a replica of {service} ended by itself{how} on {node} at {at:.0}");
                 let entry = timeline::NewEntry::about(&instance, None, "replica.died", &message);
                 timeline::append(&tx, entry).await?;
+            }
+        }
+        Observation::DatabaseFull { slug, full, bytes, quota, at } => {
+            let instance = instances::load_instance_by_slug(&tx, slug).await?;
+            if let Some(instance) = instance.filter(|instance| instance.cluster == node.cluster) {
+                let takes = format!("the database takes {} of {quota} at {at:.0}", units::size(*bytes));
+                let (action, message) = match full {
+                    true => ("database.closed", format!("{takes}: nothing more can be written, rows can be deleted")),
+                    false => ("database.opened", format!("{takes}: it can be written to again")),
+                };
+                timeline::append(&tx, NewEntry::about(&instance, None, action, &message)).await?;
             }
         }
         Observation::Usage(batch) => add_usage(&tx, node, batch).await?,

@@ -12,7 +12,7 @@ use crate::config::MeasureOptions;
 use crate::fail::{Doing, Outcome, node};
 
 /// They wait for the disk, not for processors: with more of them the disk is asked for more at once.
-const THREADS: usize = 8;
+const THREADS: usize = 16;
 /// A tree that takes longer is not counted.
 const LIMIT: Duration = Duration::from_secs(3600);
 

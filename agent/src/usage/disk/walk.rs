@@ -220,7 +220,8 @@ impl Walk {
             return 0;
         }
         if linked.len() >= MOST_LINKED {
-            return bytes.checked_div(held.st_nlink.into()).unwrap_or(bytes);
+            let names = usize::try_from(held.st_nlink).unwrap_or(usize::MAX) as u64;
+            return bytes.checked_div(names).unwrap_or(bytes);
         }
         linked.insert(held.st_ino);
         bytes

@@ -24,6 +24,7 @@ use crate::engine::capacity::promise;
 use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
+use crate::engine::quotas::overrun;
 
 /// What is not worth a word.
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
         }
     };
 
-    if let Err(failure) = promise(&job.site, attempt.deploy, &draft).await {
+    if let Err(failure) = admit(job, attempt, &origin, &draft).await {
         recorder.enter(Phase::Plan, &reason).await?;
         return Err(failure);
     }
@@ -135,6 +136,16 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
     attempt.plan = Some(plan.clone());
     recorder.enter(Phase::Plan, &format!("release {}", place.number)).await?;
     Ok(Made { plan })
+}
+
+/// Whether there is room for it: in the cluster, and below its own quota. What brings no new code takes no more disk.
+async fn admit(job: &Job, attempt: &Attempt, origin: &Image<'_>, draft: &Plan) -> Result<(), Failure> {
+    if matches!(origin, Image::Build(_))
+        && let Some(failure) = overrun(&job.site.state.db.conn().await?, &job.site, draft).await?
+    {
+        return Err(failure);
+    }
+    promise(&job.site, attempt.deploy, draft).await
 }
 
 /// Where a new release's image comes from.

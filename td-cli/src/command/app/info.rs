@@ -57,6 +57,11 @@ fn print_instance(printer: &Printer, instance: &InstanceInfo, now: Timestamp) {
             printer.data(format!("  window   {window}"));
         }
     }
+    for quota in &instance.quotas {
+        let (used, most) = (human::size(quota.used), human::size(quota.quota));
+        let metric = quota.metric;
+        printer.data(format!("  {metric:8} {used} of {most} ({} %)", quota.percent()));
+    }
     if let Some(preview) = &instance.preview {
         let expiry = describe_expiry(preview, now);
         printer.data(format!("  preview  of {}, expires {expiry}", clean(&preview.branch)));

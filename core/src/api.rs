@@ -1,6 +1,7 @@
 //! The bodies of the HTTP API, shared by gateway and td. Paths and verbs stand in the gateway's route table.
 
 mod apps;
+mod billing;
 mod certificates;
 mod clusters;
 mod config;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use apps::*;
+pub use billing::*;
 pub use certificates::*;
 pub use clusters::*;
 pub use config::*;

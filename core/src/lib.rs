@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+pub mod billing;
 pub mod capacity;
 pub mod clusters;
 pub mod diagnostics;

@@ -222,6 +222,9 @@ pub(crate) fn wanted(schema: &Value) -> String {
         Some("duration") => "a duration, as in 90s".into(),
         Some("percent") => "a share, as in 70%".into(),
         Some("ip") => "an address".into(),
+        Some("price") => "a price, as in 0.08".into(),
+        Some("volume") => "a number, as in 50".into(),
+        Some("day") => "a day, as in 2026-11-01".into(),
         _ => word.into(),
     }
 }

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::access::AccessEntry;
 use crate::manifest::{WindowTime, check_schedule, find_zone};
-use crate::names::{AppName, ClusterName, LabelName, NodeName, ProcessName};
+use crate::names::{AppName, ClusterName, LabelName, NodeName, OrganisationName, ProcessName};
 use crate::previews::LabelPattern;
 use crate::units::{ByteSize, Percent, Span};
 
@@ -62,6 +62,7 @@ pub(crate) fn check(name: &str, text: &str) -> Result<(), Misfit> {
         "app-name" => return typed::<AppName>(text).map_err(sentence),
         "label-name" => return typed::<LabelName>(text).map_err(sentence),
         "cluster-name" => return typed::<ClusterName>(text).map_err(sentence),
+        "organisation-name" => return typed::<OrganisationName>(text).map_err(sentence),
         "node-name" => return typed::<NodeName>(text).map_err(sentence),
         "process-name" => return typed::<ProcessName>(text).map_err(sentence),
         _ => {}
@@ -241,6 +242,23 @@ fn time_zone(text: &str) -> Result<(), Misfit> {
     }
 }
 
+fn currency(text: &str) -> Result<(), Misfit> {
+    match iso_currency::Currency::from_code(text) {
+        Some(_) => Ok(()),
+        None => Err(Misfit {
+            message: format!("wants the code of a currency, not {text:?}"),
+            hint: Some("as in EUR or USD (ISO 4217)".into()),
+        }),
+    }
+}
+
+fn day(text: &str) -> Result<(), Misfit> {
+    match text.parse::<jiff::civil::Date>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Misfit { message: format!("wants a day, not {text:?}"), hint: Some("as in 2026-11-01".into()) }),
+    }
+}
+
 macro_rules! formats {
     ($($type:ident, $name:literal, $pattern:expr, $wanted:literal, $check:expr;)*) => {
         $(
@@ -295,6 +313,10 @@ formats! {
     Address, "access-entry", ANY, "an address, a CIDR block, a range `a-b`, or a list's name", access;
     Schedule, "schedule", ANY, "five fields as in crontab(5)", schedule;
     WindowMoment, "window-time", r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T)?[0-9]{2}:[0-9]{2}$", "a time as in \"18:00\", or a day with one as in 2026-11-27T18:00", window_time;
+    CurrencyCode, "currency", r"^[A-Z]{3}$", "the code of a currency, as in `EUR`", currency;
+    Day, "day", r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day, as in 2026-11-01", day;
+    Price, "price", r"^[0-9]{1,6}(\.[0-9]{1,6})?$", "a price below a million with up to six decimals, as in 0.08", ok;
+    Volume, "volume", r"^[0-9]{1,9}(\.[0-9]{1,6})?$", "a number below a billion with up to six decimals, as in 50", ok;
     TimeZoneName, "time-zone", r"^[A-Za-z][A-Za-z0-9_+/-]*$", "the name of a time zone, as in `Europe/Berlin`", time_zone;
     Branch, "branch", r"^[^\s~^:?*\[\\\x00-\x1f]+\*?$", "the name of a git branch, or for a pattern as in `feature/*`", branch;
     LabelKey, "label-key", r"^[a-z]([a-z0-9]|-[a-z0-9])*(/\*)?$", "a label's name, or a pattern as in `preview/*`", label_key;

@@ -29,13 +29,14 @@ pub fn render_reference(schema: &Value) -> String {
             false => row(&mut page, key, schema, false),
         }
     }
+    let mut told = Vec::new();
     for (key, schema) in sections {
         let prefix = if is_map(schema) { format!("{key}.<name>") } else { key.clone() };
         let description = [description(schema), description(element(schema))];
         let description = description.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
         let _ = write!(page, "\n## {key}\n\n{description}\n\n");
         page += "| key | value | default | meaning |\n| --- | --- | --- | --- |\n";
-        rows(&mut page, &prefix, element(schema), key == "labels");
+        rows(&mut page, &prefix, element(schema), key == "labels", &mut told);
     }
     page
 }
@@ -59,21 +60,36 @@ fn description(schema: &Value) -> &str {
     schema.get("description").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Rows for the keys below `prefix`. Labels repeat the sections, which are only named there.
-fn rows(page: &mut String, prefix: &str, schema: &Value, is_shallow: bool) {
+/// Keys that were told of, and where.
+type Told<'a> = Vec<(&'a Value, String)>;
+
+/// Fewer keys are repeated wherever they may stand.
+const MANY: usize = 3;
+
+/// Rows for the keys below `prefix`. Labels repeat the sections, which are only named there; so are many keys that stand in
+/// several places.
+fn rows<'a>(page: &mut String, prefix: &str, schema: &'a Value, is_shallow: bool, told: &mut Told<'a>) {
     let required = schema.get("required").and_then(Value::as_array);
     for (key, inner) in properties(schema).into_iter().flatten() {
         let is_required = required.is_some_and(|keys| keys.iter().any(|k| k == key));
         let path = format!("{prefix}.{key}");
-        row(page, &path, inner, is_required);
         let below = element(inner);
+        let keys = below.get("properties").filter(|keys| keys.as_object().is_some_and(|keys| keys.len() >= MANY));
+        if let Some((_, place)) = told.iter().find(|(known, _)| Some(*known) == keys) {
+            let marker = if is_map(inner) { ".<name>" } else { "" };
+            row(page, &path, inner, is_required);
+            let _ = writeln!(page, "| `{path}{marker}.…` | as below `{place}` | | |");
+            continue;
+        }
+        told.extend(keys.filter(|_| !is_shallow).map(|keys| (keys, path.clone())));
+        row(page, &path, inner, is_required);
         if !is_shallow && below.get("properties").is_some() {
             let marker = match () {
                 () if is_map(inner) => ".<name>",
                 () if inner.get("items").is_some() => "[]",
                 () => "",
             };
-            rows(page, &format!("{path}{marker}"), below, is_shallow);
+            rows(page, &format!("{path}{marker}"), below, is_shallow, told);
         }
     }
 }

@@ -110,7 +110,7 @@ as_gateway() {
         env HOME="$home/gateway" "$@"
 }
 
-gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/clusters.yml" --api "$api" --agents "$agents" --ssh "$ssh"; }
+gateway_flags() { printf '%s\n' --data "$home/gateway" --clusters "$home/clusters.yml" --rates "$home/rates.yml" --api "$api" --agents "$agents" --ssh "$ssh"; }
 
 start_gateway() {
     local flags

@@ -17,7 +17,7 @@ pub enum Verb {
     Operate,
     /// Make and destroy, share, and decide who may do what.
     Administer,
-    /// See usage and prices.
+    /// See usage and prices; everywhere: close months and adjust what is charged.
     Costs,
 }
 

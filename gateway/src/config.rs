@@ -43,6 +43,9 @@ pub struct Place {
     /// The clusters.yml.
     #[arg(long, value_name = "FILE", env = "MAGRATHEA_CLUSTERS")]
     pub clusters: PathBuf,
+    /// The rates.yml: what usage costs.
+    #[arg(long, value_name = "FILE", env = "MAGRATHEA_RATES")]
+    pub rates: Option<PathBuf>,
     /// The PostgreSQL to use; a private one is run in the data folder when absent.
     #[arg(long, value_name = "URL", env = "MAGRATHEA_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,

@@ -50,6 +50,8 @@ pub struct State {
     pub drains_to: Allowed,
     /// How quickly automatic scaling follows the load.
     pub pace: Pace,
+    /// The rates.yml, read whenever prices are needed.
+    pub rates: Option<PathBuf>,
     /// From where the gateway's doors may be used.
     pub door_lists: DoorLists,
 }

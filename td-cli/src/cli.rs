@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    access, app, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key, login, man,
-    org, person, preview, release, run, task, team, timeline, token,
+    access, app, billing, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key,
+    login, man, org, person, preview, release, run, task, team, timeline, token,
 };
 use crate::exit::Exit;
 
@@ -92,6 +92,9 @@ pub enum Command {
     /// Where logs are sent to
     #[command(subcommand)]
     Drain(drain::Command),
+    /// What usage costs: previews, closed months, exports
+    #[command(subcommand)]
+    Billing(billing::Command),
     /// TLS certificates of your own
     #[command(subcommand)]
     Cert(cert::Command),

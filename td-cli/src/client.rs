@@ -105,6 +105,18 @@ impl Client {
         decode(&self.send(request).await?.bytes().await?)
     }
 
+    /// For what takes as long as it takes to add up a month.
+    pub async fn get_long<T: DeserializeOwned>(&self, segments: &[&str], query: &Query) -> Result<T, Failure> {
+        let request = self.request(Method::GET, segments, query)?.timeout(LONG_TIMEOUT);
+        decode(&self.send(request).await?.bytes().await?)
+    }
+
+    /// The same for what changes something.
+    pub async fn post_long<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+        let request = self.request(Method::POST, segments, &Query::new())?.json(body).timeout(LONG_TIMEOUT);
+        decode(&self.send(request).await?.bytes().await?)
+    }
+
     /// Sends a JSON body and reads what is stored now.
     pub async fn put<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         self.put_with(segments, &Query::new(), body).await

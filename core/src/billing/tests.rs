@@ -114,6 +114,12 @@ fn the_schema_accepts_what_the_parser_does() {
 }
 
 #[test]
+fn the_example_is_understood() {
+    let example = parse_rates("rates.yml", include_str!("../../../examples/rates.yml")).unwrap();
+    assert_eq!(example.prices.len(), 2);
+}
+
+#[test]
 fn the_nearest_price_holds_and_a_change_splits_the_month() {
     let gb = 1_000_000_000_u128;
     let (_, november) = month("2026-11");

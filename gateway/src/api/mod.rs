@@ -3,6 +3,7 @@
 mod access;
 mod apps;
 mod auth;
+mod billing;
 mod certificates;
 mod clusters;
 mod config;

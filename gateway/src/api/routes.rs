@@ -15,8 +15,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
-    access, apps, auth, certificates, clusters, config, configurations, deploys, drains, enrol, git, leftover, logs,
-    people, releases, remote, respond,
+    access, apps, auth, billing, certificates, clusters, config, configurations, deploys, drains, enrol, git, leftover,
+    logs, people, releases, remote, respond,
 };
 use crate::state::State;
 
@@ -63,6 +63,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/deploys/{id}/promote", post(deploys::promote))
         .route("/v1/apps/{app}/instances/{label}/drains", get(drains::list).post(drains::add))
         .route("/v1/apps/{app}/instances/{label}/drains/{id}", delete(drains::remove))
+        .route("/v1/billing/months", get(billing::list))
+        .route("/v1/billing/adjustments", get(billing::list_adjustments).post(billing::adjust))
         .route("/v1/certificates", get(certificates::list))
         .route("/v1/certificates/{name}", get(certificates::show).put(certificates::set).delete(certificates::remove))
         .route("/v1/clusters", get(clusters::list))
@@ -108,6 +110,11 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/apps/{app}/deploys/label", post(deploys::submit_label))
         .route("/v1/apps/{app}/deploys/all", post(deploys::submit_all))
         .route("/v1/apps/{app}/plan", post(deploys::plan))
+        // As long as it takes to add up a month.
+        .route("/v1/billing/preview", get(billing::preview))
+        .route("/v1/billing/costs", get(billing::costs))
+        .route("/v1/billing/months/{month}/close", post(billing::close))
+        .route("/v1/billing/months/{month}/export", get(billing::export))
         .route("/v1/deploys/{id}/events", get(deploys::events))
         .route("/v1/apps/{app}/instances/{label}/shell", get(remote::shell))
         .route("/v1/apps/{app}/instances/{label}/run", get(remote::run))
@@ -187,6 +194,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         (name = "config", description = "Secret values of apps. They are never told."),
         (name = "logs", description = "What instances say."),
         (name = "certificates", description = "Certificates for apps' domains."),
+        (name = "billing", description = "What usage costs."),
         (name = "people", description = "Organisations, people, teams, what they prove themselves with, and their roles."),
         (name = "access", description = "From where apps and the gateway itself may be used."),
         (name = "clusters", description = "Clusters and their nodes."),
@@ -203,6 +211,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         remote::shell, remote::run, remote::db, remote::tunnel, remote::sftp,
         remote::list_tasks, remote::start_task, remote::start_run, remote::list_runs, remote::show_run, remote::stop_run,
         logs::read, drains::list, drains::add, drains::remove,
+        billing::preview, billing::list, billing::close, billing::export, billing::list_adjustments, billing::adjust,
+        billing::costs,
         certificates::list, certificates::show, certificates::set, certificates::remove,
         clusters::list, clusters::show, clusters::status, clusters::health,
         enrol::token, enrol::enrol, enrol::gateway,

@@ -26,7 +26,7 @@ use crate::pki::Pki;
 use crate::seal::Seal;
 use crate::services::lists::DoorLists;
 use crate::state::State;
-use crate::{api, clusters, remote, ssh};
+use crate::{api, clusters, remote, services, ssh};
 
 /// Files that the gateway may have open, where the system allows it.
 const MAX_FILES: u64 = 65_536;
@@ -54,6 +54,8 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     let mut state = open_state(&options.place.data, db, clusters, &options.listen)?;
     state.drains_to = Allowed(options.drain_to.clone());
     state.pace = options.pace.pace();
+    state.rates.clone_from(&options.place.rates);
+    state.rates.iter().for_each(|path| services::billing::check(path));
     let state = Arc::new(state);
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
@@ -109,6 +111,7 @@ pub fn open_state(
         door_lists: DoorLists::default(),
         drains_to: Allowed::default(),
         pace: Pace::default(),
+        rates: None,
     })
 }
 

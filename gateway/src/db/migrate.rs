@@ -37,6 +37,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2700_scaling",
     "2800_usage",
     "2820_quota_marks",
+    "2850_billing",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -2,6 +2,7 @@
 //! turns rows into domain types. Functions take any [`Client`], so that services decide where a transaction begins.
 
 pub mod apps;
+pub mod billing;
 pub mod certificates;
 pub mod config_values;
 pub mod deploys;

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod apps;
+pub mod billing;
 pub mod certificates;
 pub mod config;
 pub mod configurations;

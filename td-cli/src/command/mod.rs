@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod app;
+pub mod billing;
 pub mod cert;
 pub mod cluster;
 pub mod completions;
@@ -63,6 +64,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Run(command) => run::run(context, command).await,
         Command::Drain(command) => drain::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,
+        Command::Billing(command) => billing::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::Gateway(arguments) => gateway::run(context, &arguments).await,

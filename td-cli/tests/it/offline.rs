@@ -117,6 +117,9 @@ fn the_guide_is_true() {
             match kind {
                 // A piece of another file.
                 "yaml" if block.starts_with("# clusters.yml") => {}
+                "yaml" if block.starts_with("# rates.yml") => {
+                    magrathea_core::billing::parse_rates("rates.yml", block).unwrap_or_else(|error| panic!("{error}"));
+                }
                 "yaml" => {
                     desk.file("index.php", "").file("WEB-INF/web.xml", "").file("web/index.php", "");
                     let ended = desk.file("magrathea.yml", block).td(&["app", "validate"]);

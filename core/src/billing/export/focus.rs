@@ -1,7 +1,8 @@
 //! FOCUS 1.2 (FinOps Open Cost and Usage Specification, <https://focus.finops.org>), its Cost and Usage dataset.
 //!
 //! Billing account: the organisation; sub account: the app; resource: the instance; region: the cluster. What the platform has
-//! nothing for (commitments, capacity reservations, other pricing currencies, tags) has no column. Absent values are empty.
+//! nothing for (capacity reservations, other pricing currencies, tags) has no column, but for two that other columns' rules refer
+//! to. Absent values are empty.
 
 use rust_decimal::Decimal;
 
@@ -13,7 +14,7 @@ use crate::billing::{Charge, Kind, Meter};
 type Value = fn(&Statement, &Charge) -> Option<String>;
 
 /// In the order of the alphabet; columns of our own stand last.
-const TABLE: [(&str, Value); 42] = [
+const TABLE: [(&str, Value); 43] = [
     ("BilledCost", |s, c| Some(money(s, c.cost))),
     ("BillingAccountId", |_, c| Some(c.organisation.to_string())),
     ("BillingAccountName", |_, c| Some(c.organisation_name.clone())),
@@ -26,6 +27,7 @@ const TABLE: [(&str, Value); 42] = [
     ("ChargeFrequency", |_, c| Some(frequency(c).to_owned())),
     ("ChargePeriodEnd", |_, c| Some(time(c.until))),
     ("ChargePeriodStart", |_, c| Some(time(c.from))),
+    ("CommitmentDiscountStatus", |_, _| None),
     ("ConsumedQuantity", |_, c| c.consumed.map(number)),
     ("ConsumedUnit", |_, c| c.consumed.and(c.meter).map(|meter| meter.consumed_unit().to_owned())),
     ("ContractedCost", |s, c| Some(unrounded(s, c))),

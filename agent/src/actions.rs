@@ -70,6 +70,7 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
         }
         Action::Prune(action) => reply(prune(agent, &action).boxed().await),
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
+        Action::ReadUsage(_) => reply(Ok(LiveUsage { instances: agent.usage.live() })),
         Action::ReadLoad(action) => reply(Ok(agent.router.load(action.after))),
         Action::OpenStream(action) => {
             let opened = call.streams.open(agent, action).map_ok(|()| Opened {});

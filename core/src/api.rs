@@ -13,6 +13,7 @@ mod people;
 mod releases;
 mod runs;
 mod scale;
+mod usage;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -30,6 +31,7 @@ pub use people::*;
 pub use releases::*;
 pub use runs::*;
 pub use scale::*;
+pub use usage::*;
 
 use crate::diagnostics::Diagnostics;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::tasks::Tasks;
+use jiff::tz::TimeZone;
 use magrathea_core::clusters::Clusters;
 use magrathea_core::scaling::Pace;
 use tokio::sync::watch;
@@ -52,6 +53,8 @@ pub struct State {
     pub pace: Pace,
     /// The rates.yml, read whenever prices are needed.
     pub rates: Option<PathBuf>,
+    /// Whose days and months usage is told in.
+    pub time_zone: TimeZone,
     /// From where the gateway's doors may be used.
     pub door_lists: DoorLists,
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access, app, billing, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key,
-    login, man, org, person, preview, release, run, task, team, timeline, token,
+    login, man, org, person, preview, release, run, task, team, timeline, token, usage,
 };
 use crate::exit::Exit;
 
@@ -132,6 +132,8 @@ pub enum Command {
     Status,
     /// Who did what, newest first
     Timeline(timeline::Arguments),
+    /// What instances use: traffic, disk, CPU and memory
+    Usage(usage::Usage),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Give git the token for pushes over HTTPS

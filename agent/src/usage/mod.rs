@@ -155,7 +155,6 @@ impl Ledger {
         self.inner().state.clock.set(&Reading::take(), time);
     }
 
-    #[expect(dead_code, reason = "for those who watch")]
     /// What was counted since the agent was started.
     pub fn live(&self) -> BTreeMap<String, Usage> {
         self.inner().live.clone()

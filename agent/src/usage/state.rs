@@ -232,7 +232,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn rows(state: &mut State) -> Vec<(String, String, Vec<(Metric, u64)>)> {
+    type Told = (String, String, Vec<(Metric, u64)>);
+
+    fn rows(state: &mut State) -> Vec<Told> {
         let rows = state.seal().map(|batch| batch.rows.clone()).unwrap_or_default();
         rows.iter().map(|row| (row.slug.clone(), row.hour.to_string(), row.usage.iter().collect())).collect()
     }

@@ -2,14 +2,16 @@
 //! numbers, so that parts may be added in any order, and a number that was added once never shrinks.
 
 mod metric;
+mod period;
 mod quota;
 
 pub use metric::{Metric, Unit};
+pub use period::{Period, Step};
 pub use quota::QuotaUse;
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, Unit as Step};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -161,7 +163,7 @@ impl std::str::FromStr for GapReason {
 /// When the hour of an instant began. Hours are UTC's: each zone's days and months are made of whole ones, but for zones that
 /// are half an hour beside.
 pub fn hour_of(at: Timestamp) -> Timestamp {
-    at.round(jiff::TimestampRound::new().smallest(Step::Hour).mode(jiff::RoundMode::Floor)).unwrap_or(at)
+    at.round(jiff::TimestampRound::new().smallest(jiff::Unit::Hour).mode(jiff::RoundMode::Floor)).unwrap_or(at)
 }
 
 #[cfg(test)]

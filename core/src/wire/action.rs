@@ -11,6 +11,7 @@ use super::stream::{OpenStream, Opened};
 use crate::names::ReleaseNumber;
 use crate::plan::{Limits, Resource, ServiceSpec};
 use crate::units::{ByteSize, Span};
+use crate::usage::Usage;
 
 /// An action's type names its reply, so that a caller cannot read one as another.
 pub trait Request: Into<Action> {
@@ -77,6 +78,8 @@ actions! {
     ReadServing -> Serving,
     /// How many requests instances' replicas had, second by second.
     ReadLoad -> Loads,
+    /// What instances used since the agent was started.
+    ReadUsage -> LiveUsage,
     /// Stops all of the platform's services on this engine; data stays.
     Shutdown -> Removed,
     /// Opens a stream; the only action that is never repeated.
@@ -416,6 +419,15 @@ pub struct LoadSecond {
     pub at: i64,
     /// Requests in the replicas of what serves, by the instance's slug; the others had none.
     pub busy: BTreeMap<String, u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadUsage {}
+
+/// What instances used since the agent was started, by slug.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveUsage {
+    pub instances: BTreeMap<String, Usage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

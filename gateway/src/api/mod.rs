@@ -23,6 +23,7 @@ mod respond;
 mod routes;
 mod throttle;
 pub mod token;
+mod usage;
 
 #[cfg(test)]
 mod tests;

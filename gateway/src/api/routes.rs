@@ -16,7 +16,7 @@ use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
     access, apps, auth, billing, certificates, clusters, config, configurations, deploys, drains, enrol, git, leftover,
-    logs, people, releases, remote, respond,
+    logs, people, releases, remote, respond, usage,
 };
 use crate::state::State;
 
@@ -73,6 +73,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/gateway", get(enrol::gateway))
         .route("/v1/status", get(clusters::status))
         .route("/v1/timeline", get(apps::timeline))
+        .route("/v1/usage", get(usage::report))
+        .route("/v1/usage/now", get(usage::now))
         .route("/v1/whoami", get(people::whoami))
         .route("/v1/login", delete(access::log_out))
         .route("/v1/organisations", get(people::list_organisations).post(people::create))
@@ -192,6 +194,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         (name = "deploys", description = "From a source to a release that serves."),
         (name = "remote", description = "Shells, one-off commands, database clients, tunnels and files."),
         (name = "config", description = "Secret values of apps. They are never told."),
+        (name = "usage", description = "What instances use."),
         (name = "logs", description = "What instances say."),
         (name = "certificates", description = "Certificates for apps' domains."),
         (name = "billing", description = "What usage costs."),
@@ -223,7 +226,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         people::remove_key, people::list_tokens, people::create_token, people::remove_token,
         access::list_grants, access::add_grant, access::remove_grant, access::list_lists, access::set_list,
         access::remove_list, access::list_doors, access::set_door, access::authority, access::challenge,
-        access::log_in, access::join, access::log_out,
+        access::log_in, access::join, access::log_out, usage::report, usage::now,
     ),
     components(schemas(
         magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::tasks::Tasks;
 use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
 use magrathea_core::clusters::Clusters;
 use magrathea_core::scaling::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -56,6 +57,7 @@ async fn run(options: &Serve, first: Clusters, db: Db) -> anyhow::Result<()> {
     state.pace = options.pace.pace();
     state.rates.clone_from(&options.place.rates);
     state.rates.iter().for_each(|path| services::billing::check(path));
+    state.time_zone = options.time_zone.clone();
     let state = Arc::new(state);
     let bind =
         async |address, tls| Listener::bind(address, tls).await.with_context(|| format!("cannot listen on {address}"));
@@ -112,6 +114,7 @@ pub fn open_state(
         drains_to: Allowed::default(),
         pace: Pace::default(),
         rates: None,
+        time_zone: TimeZone::UTC,
     })
 }
 

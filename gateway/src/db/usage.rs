@@ -3,12 +3,48 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use magrathea_core::names::InstanceId;
+use magrathea_core::names::{AppId, InstanceId, LabelName, OrganisationId};
 use magrathea_core::usage::{Batch, Gap, Metric, Unit, Usage, hour_of};
 use uuid::Uuid;
 
 use super::{Client, DbError, Row};
 use crate::hub::NodeRef;
+
+/// An instance, destroyed or not, with the names that it has now or had last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub instance: InstanceId,
+    pub label: LabelName,
+    pub cluster: String,
+    pub app: AppId,
+    pub app_name: String,
+    pub organisation: OrganisationId,
+    pub organisation_name: String,
+    pub is_destroyed: bool,
+}
+
+/// Instances that were there at some time after this one, by the names of organisation, app, label and cluster.
+pub async fn list_accounts(client: &impl Client, after: Timestamp) -> Result<Vec<Account>, DbError> {
+    let sql = "SELECT i.id, i.label, i.cluster, a.id, a.name, o.id, o.name, i.destroyed IS NOT NULL
+               FROM instances i JOIN apps a ON a.id = i.app JOIN organisations o ON o.id = a.organisation
+               WHERE i.destroyed IS NULL OR i.destroyed >= $1 ORDER BY o.name, a.name, i.label, i.cluster, i.created";
+    let rows = client.query(sql, &[&after]).await?;
+    rows.iter()
+        .map(|row| {
+            let label: String = row.try_get(1)?;
+            Ok(Account {
+                instance: InstanceId(row.try_get(0)?),
+                label: label.parse().map_err(|e| DbError::value("instances.label", e))?,
+                cluster: row.try_get(2)?,
+                app: AppId(row.try_get(3)?),
+                app_name: row.try_get(4)?,
+                organisation: OrganisationId(row.try_get(5)?),
+                organisation_name: row.try_get(6)?,
+                is_destroyed: row.try_get(7)?,
+            })
+        })
+        .collect()
+}
 
 /// What became of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -20,3 +20,4 @@ pub mod previews;
 pub mod releases;
 pub mod teams;
 pub mod tokens;
+pub mod usage;

@@ -29,6 +29,7 @@ pub mod task;
 pub mod team;
 pub mod timeline;
 pub mod token;
+pub mod usage;
 mod whoami;
 
 use std::cell::OnceCell;
@@ -81,6 +82,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Access(arguments) => access::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Timeline(arguments) => timeline::run(context, &arguments).await,
+        Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::Completions(arguments) => completions::run(context, &arguments),
         Command::GitCredential(arguments) => git_credential::run(context, &arguments),
         Command::Man(arguments) => man::run(context, &arguments),

@@ -383,6 +383,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             let release = held.serving.map(ReleaseNumber);
             json!(Serving { release, replicas: release.map(|_| replica).into_iter().collect() })
         }
+        Action::ReadUsage(_) => json!(LiveUsage::default()),
         Action::ReadLoad(asked) => {
             let now = jiff::Timestamp::now().as_second();
             let slugs =

@@ -89,6 +89,16 @@ impl Lab {
         until(Duration::from_secs(10), "the killed process is gone", || !gone.exists());
     }
 
+    /// Sends a signal to the private PostgreSQL and all its backends.
+    pub fn signal_postgres(&self, signal: &str) {
+        let data = self.home.join("gateway/postgres/data/postmaster.pid");
+        let text = std::fs::read_to_string(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
+        let main = text.lines().next().unwrap();
+        let backends = run(Command::new("pgrep").args(["-P", main])).stdout;
+        let all = std::iter::once(main).chain(backends.lines());
+        all.for_each(|pid| drop(run(Command::new("kill").args([&format!("-{signal}"), pid]))));
+    }
+
     /// A client that reaches the router whatever the host name, keeps cookies, and follows no redirect.
     pub fn client(&self) -> reqwest::Client {
         reqwest::Client::builder()

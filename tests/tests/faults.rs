@@ -170,9 +170,9 @@ const FAULTS: &[Fault] = &[
         name: "PostgreSQL stands still for 30 s",
         run: |site, version| {
             at(site, version, "health", |lab| {
-                signal_postgres(lab, "STOP");
+                lab.signal_postgres("STOP");
                 std::thread::sleep(Duration::from_secs(30));
-                signal_postgres(lab, "CONT");
+                lab.signal_postgres("CONT");
             })
         },
         codes: &[0, 1],
@@ -181,7 +181,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "PostgreSQL killed",
-        run: |site, version| at(site, version, "app", |lab| signal_postgres(lab, "KILL")),
+        run: |site, version| at(site, version, "app", |lab| lab.signal_postgres("KILL")),
         codes: &[0, 1],
         says: &[],
         serves: Serves::Either,
@@ -235,16 +235,6 @@ fn fill_disk(filler: std::path::PathBuf) -> std::path::PathBuf {
     let file = std::fs::File::create(&filler).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
     filler
-}
-
-/// Sends a signal to the private PostgreSQL and all its backends.
-fn signal_postgres(lab: &Lab, signal: &str) {
-    let data = lab.home.join("gateway/postgres/data/postmaster.pid");
-    let text = std::fs::read_to_string(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
-    let main = text.lines().next().unwrap();
-    let backends = run(std::process::Command::new("pgrep").args(["-P", main])).stdout;
-    let all = std::iter::once(main).chain(backends.lines());
-    all.for_each(|pid| drop(run(std::process::Command::new("kill").args([&format!("-{signal}"), pid]))));
 }
 
 /// Ends the engine as a service manager would, and starts everything again.

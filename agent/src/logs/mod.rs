@@ -34,9 +34,7 @@ use tokio::sync::mpsc;
 pub use collect::{Found, collect};
 use instance::InstanceLog;
 pub use parse::Speaker;
-#[cfg(test)]
-pub use tail::Tail;
-pub use tail::{Lines, Position};
+pub use tail::{Lines, Position, Tail};
 
 use crate::engine::is_slug;
 use crate::fail::{Doing, Outcome, internal};

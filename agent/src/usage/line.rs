@@ -38,7 +38,7 @@ pub enum Line<'a> {
     Request(Request<'a>),
     /// A visitor's request that was refused before it was an instance's.
     Refused,
-    /// Nothing that a visitor sees.
+    /// Nothing that a visitor sees: a cache's request, or something about the router itself.
     Inner,
     /// Nothing that the router writes.
     Damaged,
@@ -60,6 +60,10 @@ impl Default for Reader {
 
 impl Reader {
     pub fn read<'a>(&'a mut self, line: &[u8]) -> Line<'a> {
+        // What it says about itself, as that it stops, is no object.
+        if !line.starts_with(b"{") {
+            return Line::Inner;
+        }
         let Some(head) = self.end.find(line).and_then(|end| line.get(..end)) else { return Line::Damaged };
         self.head.clear();
         self.head.extend_from_slice(head);
@@ -113,7 +117,10 @@ mod tests {
         let mut reader = Reader::default();
         assert_eq!(reader.read(&line("proxy", "i0123456789ab", "", b"3")), Line::Inner);
         assert_eq!(reader.read(&line("routing", "", "", b"")), Line::Refused);
-        for damaged in [&line("routing", "../../etc", "", b"")[..], b"", b"{", b"\0\0", b"[NOTICE] haproxy"] {
+        for own in [&b""[..], b"\0", b"Proxy public stopped (cumulated conns: FE: 0, BE: 0)."] {
+            assert_eq!(reader.read(own), Line::Inner);
+        }
+        for damaged in [&line("routing", "../../etc", "", b"")[..], b"{", b"{\0\0", b"{\"layer\": \"routing\"}"] {
             assert_eq!(reader.read(damaged), Line::Damaged);
         }
     }

@@ -327,8 +327,8 @@ impl Inner {
         }
         let worker = self.state.workers.entry(told.began).or_default();
         let dropped = told.dropped.saturating_sub(std::mem::replace(&mut worker.dropped, told.dropped));
-        if dropped > 0 {
-            let from = seen.unwrap_or(now);
+        // What a process that has just begun could not say is no request's.
+        if let Some(from) = seen.filter(|_| dropped > 0) {
             self.state.gap(Gap { from, until: now, reason: GapReason::LogRefused, requests: Some(dropped) });
         }
     }

@@ -174,7 +174,7 @@ fn a_ledger_that_is_damaged_is_a_gap() {
 #[test]
 fn lines_that_are_not_the_routers_are_told() {
     let mut world = World::new();
-    writeln!(world.file, "[NOTICE] (1) : something else").unwrap();
+    writeln!(world.file, "Proxy public stopped.\n{{\"layer\": \"rou").unwrap();
     world.ended(SignedDuration::ZERO, 1, 100);
     world.read();
     assert_eq!(

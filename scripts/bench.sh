@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the promises on an installation of its own, built for release: ratios against references in the same run.
 #
-#   scripts/bench.sh [deploy|changes|all|request|push|idle|shell|logs|plan]…
+#   scripts/bench.sh [deploy|changes|all|request|push|idle|shell|logs|billing|plan]…
 set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export MAGRATHEA_HOME=${MAGRATHEA_BENCH_HOME:-/var/lib/magrathea-bench}
@@ -16,9 +16,9 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-(($#)) || set -- plan deploy changes all request push idle shell logs
+(($#)) || set -- plan deploy changes all request push idle shell logs billing
 for part in "$@"; do
-    [[ $part =~ ^(plan|deploy|changes|all|request|push|idle|shell|logs)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, changes, all, request, push, idle, shell, logs"
+    [[ $part =~ ^(plan|deploy|changes|all|request|push|idle|shell|logs|billing)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, changes, all, request, push, idle, shell, logs, billing"
 done
 if [[ " $* " == *' plan '* ]]; then
     cargo run --quiet --release --locked -p magrathea-layers --example plan_bench

@@ -1,6 +1,7 @@
 //! The laboratory: a whole Magrathea of its own (`scripts/test.sh` brings it up), and what the end-to-end tests and
 //! benchmarks do with it. Everything goes through the doors that people use: the real `td`, HTTP, the real engine.
 
+pub mod billing;
 pub mod cutover;
 pub mod load;
 pub mod people;

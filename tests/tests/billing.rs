@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use magrathea_tests::billing::sql;
 use magrathea_tests::people::Organisation;
 use magrathea_tests::site::Site;
 use magrathea_tests::{Lab, run};
@@ -45,27 +46,6 @@ fn next_month(lab: &Lab) -> String {
             format!("{:04}-{:02}", year + month / 12, month % 12 + 1)
         }
     }
-}
-
-/// The database as the gateway's own user sees it: usage of long ago cannot be made otherwise.
-fn sql(lab: &Lab, text: &str) {
-    let socket = lab.home.join("gateway/postgres/run");
-    let url = format!("host='{}' user=magrathea dbname=magrathea", socket.display());
-    run(Command::new("setpriv")
-        .args([
-            "--reuid=magrathea",
-            "--regid=magrathea",
-            "--init-groups",
-            "psql",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            &url,
-            "-c",
-            text,
-        ])
-        .current_dir("/"))
-    .ok();
 }
 
 /// Each format of a month, as td writes it.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
+use magrathea_core::manifest::find_zone;
 use magrathea_core::names::{ClusterName, NodeName};
 use magrathea_core::scaling::Pace;
 use magrathea_core::units::Span;
@@ -83,13 +84,13 @@ pub struct Serve {
     pub drain_to: Vec<ipnet::IpNet>,
     #[command(flatten)]
     pub pace: ScalePace,
-    /// The time zone whose days and months usage is told in, as in Europe/Rome.
+    /// The time zone whose days and months usage is told in, as in Europe/Rome, where no rates.yml has one.
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = time_zone, env = "MAGRATHEA_TIME_ZONE")]
     pub time_zone: TimeZone,
 }
 
 fn time_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("there is no time zone {name:?}; write one as in Europe/Rome"))
+    find_zone(name).ok_or_else(|| format!("there is no time zone {name:?}; write one as in Europe/Rome"))
 }
 
 /// How quickly automatic scaling follows the load.

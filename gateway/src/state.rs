@@ -53,7 +53,7 @@ pub struct State {
     pub pace: Pace,
     /// The rates.yml, read whenever prices are needed.
     pub rates: Option<PathBuf>,
-    /// Whose days and months usage is told in.
+    /// Whose days and months usage is told in, where no rates.yml has a zone.
     pub time_zone: TimeZone,
     /// From where the gateway's doors may be used.
     pub door_lists: DoorLists,

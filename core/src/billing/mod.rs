@@ -18,5 +18,7 @@ pub use correct::{Billed, Sum, corrections};
 pub use export::{Format, Statement, plain};
 pub use meter::Meter;
 pub use parse::{parse_rates, rates_json_schema};
-pub use period::{Month, MonthError, Period, Segment};
+pub use period::{Month, MonthError, Segment};
+
+pub use crate::usage::Period;
 pub use rates::{MeterPrice, Meters, PriceList, Rates, Step};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PriceList, Rates};
 use crate::manifest::find_zone;
+use crate::usage::Period;
 
 /// A calendar month, written as in `2026-11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,13 +20,6 @@ pub struct Month(Date);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a month; write it as in 2026-11")]
 pub struct MonthError(String);
-
-/// From a moment up to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Period {
-    pub from: Timestamp,
-    pub until: Timestamp,
-}
 
 /// A part of a period with its price list; none has begun when it is absent.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,8 @@
-//! Times as people ask for them: months and days of a time zone, made of whole hours.
+//! Times as people ask for them: months and days of a time zone. An hour of usage belongs to the part in which it begins.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, ToSpan, Zoned};
+use jiff::{Span, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use super::hour_of;
@@ -32,8 +32,8 @@ impl std::str::FromStr for Step {
     }
 }
 
-/// From the beginning of an hour to the beginning of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// From a moment up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Period {
     pub from: Timestamp,
     pub until: Timestamp,
@@ -83,7 +83,7 @@ impl Period {
                 _ => begun.checked_add(span),
             };
             let next = next.map_err(|error| error.to_string())?;
-            let until = whole(&next).min(self.until);
+            let until = next.timestamp().min(self.until);
             parts.push(Period { from, until });
             if parts.len() > MOST_STRETCHES {
                 return Err(format!("more than {MOST_STRETCHES} parts are too many at once; ask for less time"));
@@ -113,12 +113,7 @@ fn bounds(text: &str, zone: &TimeZone) -> Result<(Timestamp, Timestamp), String>
 
 /// When a day begins, in a zone.
 fn start(date: Date, zone: &TimeZone) -> Result<Timestamp, String> {
-    date.to_zoned(zone.clone()).map(|zoned| whole(&zoned)).map_err(|error| error.to_string())
-}
-
-/// In zones half an hour beside the others, days begin with the whole hour before.
-fn whole(at: &Zoned) -> Timestamp {
-    hour_of(at.timestamp())
+    date.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -126,7 +121,7 @@ mod tests {
     use super::*;
 
     fn zone(name: &str) -> TimeZone {
-        TimeZone::get(name).unwrap()
+        crate::manifest::find_zone(name).unwrap()
     }
 
     fn period(from: Option<&str>, to: Option<&str>, name: &str) -> String {
@@ -144,7 +139,7 @@ mod tests {
             (None, Some("2026-10"), "Europe/Rome", "2026-09-30T22:00:00Z 2026-10-31T23:00:00Z"),
             (Some("2026-10-25"), Some("2026-10-25"), "Europe/Rome", "2026-10-24T22:00:00Z 2026-10-25T23:00:00Z"),
             (Some("2026-11-22T08:15:00Z"), None, "UTC", "2026-11-22T08:00:00Z 2026-11-22T11:00:00Z"),
-            (Some("2026-11-01"), Some("2026-11-01"), "Asia/Kolkata", "2026-10-31T18:00:00Z 2026-11-01T18:00:00Z"),
+            (Some("2026-11-01"), Some("2026-11-01"), "Asia/Kolkata", "2026-10-31T18:30:00Z 2026-11-01T18:30:00Z"),
             (
                 Some("2026-12"),
                 Some("2026-11"),

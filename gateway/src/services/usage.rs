@@ -11,6 +11,7 @@ use magrathea_core::people::{Place, Verb};
 use magrathea_core::usage::{Period, Step, Usage};
 use magrathea_core::wire::ReadUsage;
 
+use super::billing;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::Client;
@@ -78,7 +79,7 @@ pub async fn report(
     by: Step,
 ) -> Result<UsageReport, ApiError> {
     let invalid = |message: String| ApiError::new(Code::QueryInvalid, message);
-    let zone = &state.time_zone;
+    let zone = &billing::zone(state).await;
     let period = Period::parse(from, to, zone, Timestamp::now()).map_err(invalid)?;
     let parts = period.split(by, zone).map_err(invalid)?;
     let conn = state.db.conn().await?;

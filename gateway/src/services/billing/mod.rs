@@ -15,7 +15,7 @@ pub use close::close;
 pub use costs::costs;
 pub use export::{Export, export};
 pub use preview::preview;
-pub use rates::{check, load_rates};
+pub use rates::{check, load_rates, zone};
 
 use jiff::Timestamp;
 use magrathea_core::api::ClosedMonth;

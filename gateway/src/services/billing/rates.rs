@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use magrathea_core::billing::{Rates, parse_rates};
 use magrathea_core::people::{Place, Verb};
 
@@ -27,6 +28,15 @@ pub async fn load_rates(state: &State, actor: &Actor) -> Result<Rates, ApiError>
         error.diagnostics = Some(findings);
         error
     })
+}
+
+/// Whose days and months they are: the prices' own zone, where there are any.
+pub async fn zone(state: &State) -> TimeZone {
+    let rates = async {
+        let path = state.rates.as_deref()?;
+        parse_rates(&name(path), &tokio::fs::read_to_string(path).await.ok()?).ok()
+    };
+    rates.await.map_or_else(|| state.time_zone.clone(), |rates| rates.zone())
 }
 
 /// Says at the start what is wrong with it; sites are served all the same.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use magrathea_core::api::UsageReport;
+use magrathea_core::manifest::find_zone;
 use magrathea_core::usage::{Metric, Step, Usage};
 use uuid::Uuid;
 
@@ -89,7 +90,7 @@ fn bar(amount: u64, most: u64) -> String {
 }
 
 fn name(from: Timestamp, step: Step, zone: &str) -> String {
-    let at = from.to_zoned(TimeZone::get(zone).unwrap_or(TimeZone::UTC));
+    let at = from.to_zoned(find_zone(zone).unwrap_or(TimeZone::UTC));
     let format = match step {
         Step::Month => "%Y-%m",
         Step::Hour => "%Y-%m-%d %H:%M",

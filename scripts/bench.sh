@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the promises on an installation of its own, built for release: ratios against references in the same run.
 #
-#   scripts/bench.sh [deploy|changes|all|request|push|idle|shell|logs|billing|plan]…
+#   scripts/bench.sh [PART]…
 set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export MAGRATHEA_HOME=${MAGRATHEA_BENCH_HOME:-/var/lib/magrathea-bench}
@@ -16,14 +16,21 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-(($#)) || set -- plan deploy changes all request push idle shell logs billing
+parts=(plan usage deploy changes all request push idle shell logs billing)
+(($#)) || set -- "${parts[@]}"
 for part in "$@"; do
-    [[ $part =~ ^(plan|deploy|changes|all|request|push|idle|shell|logs|billing)$ ]] || die "nothing is measured under the name $part" "one of plan, deploy, changes, all, request, push, idle, shell, logs, billing"
+    [[ " ${parts[*]} " == *" $part "* ]] || die "nothing is measured under the name $part" "one of ${parts[*]}"
 done
+# What needs no installation.
 if [[ " $* " == *' plan '* ]]; then
     cargo run --quiet --release --locked -p magrathea-layers --example plan_bench
-    [[ $* != plan ]] || exit 0
 fi
+if [[ " $* " == *' usage '* ]]; then
+    phase "goaccess" apt_install goaccess
+    cargo run --quiet --release --locked -p magrathea-agent --example usage_bench
+fi
+for part in "$@"; do [[ $part == plan || $part == usage ]] || installed=1; done
+[[ ${installed-} ]] || exit 0
 phase "packages" apt_install wrk curl
 # What pushes are compared with; at this runlevel Debian starts no server of its own.
 if [[ " $* " == *' push '* ]]; then RUNLEVEL=1 apt_install openssh-server; fi

@@ -169,7 +169,8 @@ fn a_month_is_closed_and_its_export_stays_as_it_is() {
             .any(|row| row["meter"] == "requests" && row["quantity"] == "2.5" && row["corrects"] == *month),
         "{rows:?}"
     );
-    let credits: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "adjustment").collect();
+    let credits: Vec<&Value> =
+        rows.iter().filter(|row| row["kind"] == "adjustment" && row["organisation_name"] == *org.name).collect();
     assert_eq!((credits.len(), credits[0]["cost"].as_str()), (1, Some("-1.5")));
 
     // The organisation's accountant sees their own, and closes nothing.

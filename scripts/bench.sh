@@ -16,7 +16,7 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-parts=(plan usage deploy changes all request push idle shell logs billing)
+parts=(plan usage deploy changes all request push idle shell logs disk billing)
 (($#)) || set -- "${parts[@]}"
 for part in "$@"; do
     [[ " ${parts[*]} " == *" $part "* ]] || die "nothing is measured under the name $part" "one of ${parts[*]}"
@@ -32,6 +32,7 @@ fi
 for part in "$@"; do [[ $part == plan || $part == usage ]] || installed=1; done
 [[ ${installed-} ]] || exit 0
 phase "packages" apt_install wrk curl
+if [[ " $* " == *' disk '* ]]; then apt_install btrfs-progs; fi
 # What pushes are compared with; at this runlevel Debian starts no server of its own.
 if [[ " $* " == *' push '* ]]; then RUNLEVEL=1 apt_install openssh-server; fi
 "$repo/scripts/local.sh" up

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             Command::Run(options) => run::run_agent(&options).await,
             Command::Stop(options) => clean::run_stop(&options).await,
             Command::Clean(options) => clean::run_clean(&options).await,
-            Command::Measure(options) => run_measure(&options),
+            Command::Measure(options) => run_measure(&options).await,
         }
     });
     match outcome {

@@ -3,6 +3,7 @@
 
 pub mod billing;
 pub mod cutover;
+pub mod disk;
 pub mod load;
 pub mod people;
 pub mod plain;

@@ -11,7 +11,7 @@ use magrathea_tests::load::{Answer, Load, failures};
 use magrathea_tests::readers::Readers;
 use magrathea_tests::ssh::Ssh;
 use magrathea_tests::typing::type_into;
-use magrathea_tests::{Lab, billing, cutover, push, run, site::Site};
+use magrathea_tests::{Lab, billing, cutover, disk, push, run, site::Site};
 
 #[tokio::main]
 async fn main() {
@@ -25,11 +25,12 @@ async fn main() {
     if all || wanted.iter().any(|w| w == "request") {
         requests(&lab);
     }
-    let measures: [(&str, Measure); 4] = [
+    let measures: [(&str, Measure); 5] = [
         ("billing", billing::measure),
         ("push", push::measure),
         ("changes", cutover::measure_changes),
         ("all", cutover::measure_all),
+        ("disk", disk::measure_disk),
     ];
     for (name, measure) in measures {
         if all || wanted.iter().any(|w| w == name) {

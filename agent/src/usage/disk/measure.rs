@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
+use super::groups::{self, Groups};
 use super::walk::{self, Taken};
 use crate::config::MeasureOptions;
 use crate::fail::{Doing, Outcome, node};
@@ -16,14 +17,21 @@ const THREADS: usize = 16;
 /// A tree that takes longer is not counted.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Counts a tree and writes what it takes, as JSON.
-pub fn run_measure(options: &MeasureOptions) -> anyhow::Result<()> {
+/// Counts a tree and writes what it takes, as JSON. A btrfs subvolume is not walked: the kernel knows.
+pub async fn run_measure(options: &MeasureOptions) -> anyhow::Result<()> {
+    if groups::is_subvolume(&options.folder) {
+        let bytes = Groups::default().referenced(&options.folder).await?;
+        return print(&Taken { bytes, ..Taken::default() });
+    }
     // Of the processes that could be ended for want of memory this one is the least loss.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let most = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
-    let taken = walk::measure(&options.folder, options.threads.unwrap_or(THREADS))?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&taken)?)?;
+    print(&walk::measure(&options.folder, options.threads.unwrap_or(THREADS))?)
+}
+
+fn print(taken: &Taken) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{}", serde_json::to_string(taken)?)?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The gateway's time, as far as this node knows it: usage belongs to the hour in which it was, whatever the node's own clock
 //! is set to meanwhile.
 
+use std::sync::LazyLock;
+
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,12 @@ pub struct Reading {
 
 impl Reading {
     pub fn take() -> Self {
+        static BOOT: LazyLock<String> = LazyLock::new(|| {
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+        });
         let since = clock_gettime(ClockId::Boottime);
         Reading {
-            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            boot: BOOT.clone(),
             since_boot: SignedDuration::new(since.tv_sec, i32::try_from(since.tv_nsec).unwrap_or_default()),
             wall: Timestamp::now(),
         }

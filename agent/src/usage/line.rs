@@ -12,7 +12,7 @@ use crate::engine::is_slug;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Request<'a> {
     #[serde(borrow)]
-    layer: Cow<'a, str>,
+    pub layer: Cow<'a, str>,
     /// Of the instance; empty when it was refused before it was anybody's.
     #[serde(borrow)]
     pub slug: Cow<'a, str>,

@@ -12,8 +12,9 @@ mod levels;
 mod line;
 mod poll;
 mod state;
+mod traffic;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,9 +29,10 @@ pub use self::account::Sums;
 use self::clock::Reading;
 pub use self::containers::watch as watch_containers;
 pub use self::disk::{run_measure, watch as watch_disk};
-use self::line::{Line, Reader, Request};
+use self::line::{Line, Reader};
 pub use self::poll::watch;
 use self::state::State;
+use self::traffic::Traffic;
 use crate::fail::Outcome;
 use crate::folders;
 use crate::logs::{Lines, Position};
@@ -68,6 +70,7 @@ pub struct Ledger {
 struct Inner {
     state: State,
     reader: Reader,
+    traffic: Traffic,
     /// Since the agent was started, for who watches.
     live: BTreeMap<String, Usage>,
     stored: Option<Position>,
@@ -98,6 +101,7 @@ impl Ledger {
         let inner = Inner {
             state,
             reader: Reader::default(),
+            traffic: Traffic::default(),
             live: BTreeMap::new(),
             stored,
             stored_at: None,
@@ -157,7 +161,9 @@ impl Ledger {
 
     /// What was counted since the agent was started.
     pub fn live(&self) -> BTreeMap<String, Usage> {
-        self.inner().live.clone()
+        let mut inner = self.inner();
+        inner.settle();
+        inner.live.clone()
     }
 
     /// Whether what stands before a place of the router's log is counted for ever.
@@ -189,6 +195,7 @@ impl Ledger {
 
     /// A batch is on the disk before the spool has it, so that one that comes into it twice has the same number.
     fn seal(&self, inner: &mut Inner, spool: &Spool) -> Outcome<()> {
+        inner.settle();
         let Some(batch) = inner.state.seal().cloned() else { return Ok(()) };
         self.store(inner)?;
         spool.push(&Observation::Usage(Box::new(batch)))?;
@@ -197,6 +204,7 @@ impl Ledger {
     }
 
     fn store(&self, inner: &mut Inner) -> Outcome<()> {
+        inner.settle();
         folders::store(&self.path, &inner.state)?;
         inner.stored = inner.state.position.clone();
         Ok(())
@@ -204,45 +212,6 @@ impl Ledger {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Requests of one instance among some lines.
-#[derive(Debug, Default)]
-struct Tally {
-    all: Sums,
-    /// Those that began before their process was asked.
-    known: Sums,
-    /// By status, from 100 on.
-    statuses: [u64; 5],
-    hits: u64,
-    misses: u64,
-    https: u64,
-}
-
-impl Tally {
-    fn add(&mut self, request: &Request<'_>, asked: Option<i64>) {
-        let sums = Sums { requests: 1, received: request.received, sent: request.sent };
-        self.all += sums;
-        if asked.is_some_and(|asked| request.at.saturating_sub(request.ms.max(0).saturating_mul(1000)) <= asked) {
-            self.known += sums;
-        }
-        let class = usize::try_from(request.status / 100 - 1).ok();
-        if let Some(count) = class.and_then(|class| self.statuses.get_mut(class)) {
-            *count += 1;
-        }
-        self.https += u64::from(request.tls);
-        match request.cache.get(..3).map(str::to_ascii_lowercase).as_deref() {
-            Some("hit") => self.hits += 1,
-            Some("mis") => self.misses += 1,
-            _ => {}
-        }
-    }
-
-    fn kinds(&self) -> impl Iterator<Item = (Metric, u64)> {
-        let classes = [Metric::Status1xx, Metric::Status2xx, Metric::Status3xx, Metric::Status4xx, Metric::Status5xx];
-        let rest = [(Metric::Hits, self.hits), (Metric::Misses, self.misses), (Metric::Https, self.https)];
-        classes.into_iter().zip(self.statuses).chain(rest)
     }
 }
 
@@ -269,44 +238,26 @@ impl Inner {
                 Gap { from: self.state.reached.unwrap_or(now), until: now, reason: GapReason::LogLost, requests: None };
             self.state.gap(gap);
         }
-        let mut tallies: HashMap<(i64, Timestamp), HashMap<String, Tally>> = HashMap::new();
-        let (mut reader, mut refused, mut damaged, mut end) = (std::mem::take(&mut self.reader), 0, 0, None);
-        let ahead = now.duration_since(reading.wall);
+        let Inner { state, reader, traffic, .. } = self;
+        let (mut refused, mut damaged, mut end) = (0, 0, None);
+        let (latest, ahead) = (now.as_microsecond(), now.as_microsecond() - reading.wall.as_microsecond());
+        let mut reached = state.reached.map_or(i64::MIN, |reached| reached.as_microsecond());
         for (line, place) in lines.each().filter(|(_, place)| *place > from) {
             end = Some(place);
-            let request = match reader.read(line) {
-                Line::Request(request) => request,
-                Line::Refused => {
-                    refused += 1;
-                    continue;
+            match reader.read(line) {
+                Line::Request(request) => {
+                    // By the gateway's time, in the order in which they were over, and never in the future.
+                    reached = request.at.saturating_add(ahead).max(reached).min(latest);
+                    let asked = |worker| state.workers.get(&worker).and_then(|worker| worker.asked);
+                    traffic.add(&request, reached, asked);
                 }
-                Line::Inner => continue,
-                Line::Damaged => {
-                    damaged += 1;
-                    continue;
-                }
-            };
-            // By the gateway's time, in the order in which they were over, and never in the future.
-            let over = Timestamp::from_microsecond(request.at).ok().and_then(|at| at.checked_add(ahead).ok());
-            let over = over.unwrap_or(now).min(now);
-            let reached = self.state.reached.map_or(over, |reached| reached.max(over));
-            self.state.reached = Some(reached.min(now));
-            let asked = self.state.workers.get(&request.worker).and_then(|worker| worker.asked);
-            let tallies =
-                tallies.entry((request.worker, magrathea_core::usage::hour_of(reached.min(now)))).or_default();
-            match tallies.get_mut(request.slug.as_ref()) {
-                Some(tally) => tally.add(&request, asked),
-                None => tallies.entry(request.slug.as_ref().to_owned()).or_default().add(&request, asked),
+                Line::Refused => refused += 1,
+                Line::Inner => {}
+                Line::Damaged => damaged += 1,
             }
         }
-        self.reader = reader;
-        for ((worker, hour), tallies) in tallies {
-            for (slug, tally) in tallies {
-                let account = self.state.workers.entry(worker).or_default().accounts.entry(slug.clone()).or_default();
-                let mut usage: Usage = tally.kinds().collect();
-                account.ended(tally.all, tally.known).add_to(&mut usage);
-                self.add(&slug, hour, &usage);
-            }
+        if let Ok(reached) = Timestamp::from_microsecond(reached) {
+            state.reached = Some(reached);
         }
         self.state.refuse(refused);
         if damaged > 0 {
@@ -318,7 +269,21 @@ impl Inner {
         }
     }
 
+    /// Puts requests that are read into the accounts.
+    fn settle(&mut self) {
+        for stretch in self.traffic.take() {
+            for (slug, tally) in stretch.tallies {
+                let worker = self.state.workers.entry(stretch.worker).or_default();
+                let account = worker.accounts.entry(slug.clone()).or_default();
+                let mut usage = tally.kinds();
+                account.ended(tally.all, tally.known).add_to(&mut usage);
+                self.add(&slug, stretch.hour, &usage);
+            }
+        }
+    }
+
     fn told(&mut self, told: &Told, now: Timestamp) {
+        self.settle();
         let seen = self.state.workers.get(&told.began).and_then(|worker| worker.seen);
         for (slug, sums) in self.state.told(told.began, told.asked, now, &told.sums) {
             let mut usage = Usage::default();

@@ -113,6 +113,7 @@ fn a_batch_that_comes_into_the_spool_twice_is_the_same() {
     // Killed after the batch came into the spool, before the ledger knew it.
     let before = {
         let mut inner = world.ledger.inner();
+        inner.settle();
         inner.state.seal();
         world.ledger.store(&mut inner).unwrap();
         std::fs::read(&world.ledger.path).unwrap()

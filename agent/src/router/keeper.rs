@@ -1,6 +1,6 @@
 //! The one task that owns the routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::{NodeFolder, RouteSpec, RouterSpec};
 use magrathea_core::wire::{ActionErrorKind, Replica, Serving};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Request;
 use super::apply::Applier;
@@ -24,6 +25,8 @@ const ROUTER_START: Duration = Duration::from_secs(20);
 
 /// How often a missing replica is looked for, beside what the engine tells by itself.
 const MEND: Duration = Duration::from_secs(3);
+/// For so long the engine may list a container that has ended.
+const LISTED: Duration = Duration::from_secs(60);
 
 pub struct Keeper {
     engine: Engine,
@@ -31,8 +34,9 @@ pub struct Keeper {
     control: Control,
     spec: Option<RouterSpec>,
     routes: BTreeMap<String, Route>,
-    /// Containers that run still, but are about to end.
-    leaving: BTreeSet<String>,
+    /// Containers that are about to end, and those that ended a moment ago, with the time: the engine may list them as running
+    /// for a while after it has told that they ended.
+    leaving: BTreeMap<String, Option<Instant>>,
 }
 
 impl Keeper {
@@ -43,7 +47,7 @@ impl Keeper {
             tracing::error!(%error, "the router's configuration is unreadable");
             None
         });
-        Keeper { engine, folders, control, spec, routes, leaving: BTreeSet::new() }
+        Keeper { engine, folders, control, spec, routes, leaving: BTreeMap::new() }
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
@@ -53,6 +57,7 @@ impl Keeper {
             let request = tokio::select! {
                 request = inbox.recv() => request,
                 _ = due.tick() => {
+                    self.leaving.retain(|_, ended| ended.is_none_or(|ended| ended.elapsed() < LISTED));
                     if self.lacks_replicas() {
                         self.resync().await;
                     }
@@ -70,21 +75,23 @@ impl Keeper {
                 Request::Retire(slug, release, reply) => drop(reply.send(self.retire(&slug, release).await)),
                 Request::Forget(service, reply) => drop(reply.send(self.forget(&service).await)),
                 Request::Joined { service, container, address } => {
-                    let stays = !self.leaving.contains(&container);
+                    // One that has ended may have been started again.
+                    self.leaving.retain(|left, ended| *left != container || ended.is_none());
+                    let stays = !self.leaving.contains_key(&container);
                     self.follow(|lane| {
                         stays && lane.service == service && lane.join(Server { container: container.clone(), address })
                     })
                     .await;
                 }
                 Request::Left { container } => {
-                    if !self.leaving.remove(&container) {
+                    if self.leaving.insert(container.clone(), Some(Instant::now())).is_none() {
                         self.follow(|lane| lane.leave(&container)).await;
                     }
                 }
                 Request::LeaveOut(containers, reply) => {
                     self.follow(|lane| containers.iter().filter(|container| lane.leave_out(container)).count() > 0)
                         .await;
-                    self.leaving.extend(containers);
+                    self.leaving.extend(containers.into_iter().map(|container| (container, None)));
                     let _ = reply.send(Ok(()));
                 }
                 Request::Resync => self.resync().await,
@@ -98,7 +105,7 @@ impl Keeper {
 
     /// Those that are not about to end.
     fn staying(&self, mut running: Vec<Running>) -> Vec<Running> {
-        running.retain(|replica| !self.leaving.contains(&replica.container));
+        running.retain(|replica| !self.leaving.contains_key(&replica.container));
         running
     }
 

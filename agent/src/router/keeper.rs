@@ -1,6 +1,6 @@
 //! The one task that owns the routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -337,9 +337,9 @@ impl Keeper {
     }
 
     async fn await_router(&self) -> Outcome<()> {
-        let give_up = tokio::time::Instant::now() + ROUTER_START;
+        let give_up = Instant::now() + ROUTER_START;
         while !self.control.answers().await {
-            if tokio::time::Instant::now() > give_up {
+            if Instant::now() > give_up {
                 return Err(node("the router is not running"));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -72,9 +72,14 @@ impl NodeAgent {
         Ok(agent)
     }
 
+    /// Ends the listening.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends the listening and waits for what is under way. What is served stays served.
     pub async fn end(&self) {
-        self.stop.cancel();
+        self.stop();
         self.tasks.close();
         // The router's keeper ends with the process: its inbox is open as long as this value lives.
         let _ = tokio::time::timeout(END_LIMIT, self.tasks.wait()).await;

@@ -194,3 +194,10 @@ impl Node {
         clean::run_clean(&self.options).await.unwrap();
     }
 }
+
+impl Drop for Node {
+    /// The runtime of a test that fails waits for the agent's threads.
+    fn drop(&mut self) {
+        self.agent.stop();
+    }
+}

@@ -81,7 +81,9 @@ impl Tally {
     fn add(&mut self, request: &Request<'_>, asked: Option<i64>) {
         let sums = Sums { requests: 1, received: request.received, sent: request.sent };
         self.all += sums;
-        if asked.is_some_and(|asked| request.at.saturating_sub(request.ms.max(0).saturating_mul(1000)) <= asked) {
+        // Whole milliseconds are told, rounded down: it began up to one earlier.
+        let took = request.ms.max(0).saturating_add(1).saturating_mul(1000);
+        if asked.is_some_and(|asked| request.at.saturating_sub(took) <= asked) {
             self.known += sums;
         }
         let class = usize::try_from(request.status / 100 - 1).ok();

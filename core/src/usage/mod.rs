@@ -106,7 +106,7 @@ pub struct Gap {
 pub enum GapReason {
     /// The router's log was not read in time, and its front was freed.
     LogLost,
-    /// The router could not write its log: a disk is full.
+    /// The router could not write lines of its log: a disk is full, or two of its threads were in each other's way.
     LogRefused,
     /// Lines that are not what the router writes.
     LogDamaged,
@@ -134,7 +134,9 @@ impl GapReason {
     pub const fn describe(self) -> &'static str {
         match self {
             GapReason::LogLost => "the router's log was not taken over in time",
-            GapReason::LogRefused => "the router could not write its log",
+            GapReason::LogRefused => {
+                "the router could not write lines of its log; their requests count, without their kinds"
+            }
             GapReason::LogDamaged => "lines of the router's log were damaged",
             GapReason::LedgerLost => "the node could not keep what it had counted",
             GapReason::Refused => "a node reported usage of an instance that is none of its cluster's",

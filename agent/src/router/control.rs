@@ -18,11 +18,11 @@ use crate::usage::{Sums, Told};
 
 /// A reload waits for the new worker to be ready.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The same for a worker that is ending.
+const ENDING_LIMIT: Duration = Duration::from_secs(2);
 /// The variable that tells when a process began, and the table in which it counts; the configuration names them.
 const BEGAN: &str = "proc.began";
 const USAGE: &str = "usage";
-/// The same for a worker that is ending.
-const ENDING_LIMIT: Duration = Duration::from_secs(2);
 
 /// The router's sockets.
 #[derive(Debug, Clone)]

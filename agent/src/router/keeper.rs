@@ -76,7 +76,9 @@ impl Keeper {
                 Request::Forget(service, reply) => drop(reply.send(self.forget(&service).await)),
                 Request::Joined { service, container, address } => {
                     // One that has ended may have been started again.
-                    self.leaving.retain(|left, ended| *left != container || ended.is_none());
+                    if self.leaving.get(&container).is_some_and(Option::is_some) {
+                        self.leaving.remove(&container);
+                    }
                     let stays = !self.leaving.contains_key(&container);
                     self.follow(|lane| {
                         stays && lane.service == service && lane.join(Server { container: container.clone(), address })

@@ -19,7 +19,7 @@ pub async fn ensure_subvolume(path: &Path, quota: Option<ByteSize>) -> Outcome<b
         })?;
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .doing(|| format!("making {text}"))?;
-    } else if !is_subvolume(path).await {
+    } else if !is_subvolume(path) {
         return Err(with_hint(
             node(format!("{text} is a folder and not a subvolume")),
             "move its content into a subvolume of the same name",
@@ -45,12 +45,44 @@ pub async fn remove_subvolume(path: &Path) -> Outcome<()> {
 }
 
 /// Whether the folder is a subvolume of its own.
-pub async fn is_subvolume(path: &Path) -> bool {
+pub fn is_subvolume(path: &Path) -> bool {
+    // As statfs(2) has it.
+    const BTRFS: u64 = 0x9123_683e;
     // A subvolume's root always has this inode number.
     const ROOT_INODE: u64 = 256;
     let inode = std::fs::metadata(path).map(|held| std::os::unix::fs::MetadataExt::ino(&held));
     inode.is_ok_and(|inode| inode == ROOT_INODE)
-        && run_program("btrfs", &["subvolume", "show", &path.to_string_lossy()]).await.is_ok()
+        && rustix::fs::statfs(path).is_ok_and(|held| u64::try_from(held.f_type).is_ok_and(|kind| kind == BTRFS))
+}
+
+/// A file system of its own for a test.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    pub struct Mounted(tempfile::TempDir);
+
+    impl Mounted {
+        /// None without root, a kernel with btrfs, or mkfs.btrfs.
+        pub async fn new() -> Option<Self> {
+            let mounted = Mounted(tempfile::tempdir().unwrap());
+            let disk = mounted.0.path().join("disk");
+            std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
+            std::fs::create_dir(mounted.path()).unwrap();
+            let (disk, at) = (disk.to_string_lossy(), mounted.path().to_string_lossy().into_owned());
+            run_program("mkfs.btrfs", &["-q", &disk]).await.ok()?;
+            run_program("mount", &["-o", "loop", &disk, &at]).await.ok()?;
+            Some(mounted)
+        }
+
+        pub fn path(&self) -> std::path::PathBuf {
+            self.0.path().join("mount")
+        }
+
+        pub async fn end(self) {
+            run_program("umount", &[&self.path().to_string_lossy()]).await.unwrap();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,17 +93,8 @@ mod tests {
     /// Needs root, a kernel with btrfs and mkfs.btrfs; passes without them.
     #[tokio::test]
     async fn a_quota_is_held() {
-        let base = tempfile::tempdir().unwrap();
-        let (disk, mount) = (base.path().join("disk"), base.path().join("mount"));
-        std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
-        std::fs::create_dir(&mount).unwrap();
-        let (disk, at) = (disk.to_string_lossy().into_owned(), mount.to_string_lossy().into_owned());
-        if run_program("mkfs.btrfs", &["-q", &disk]).await.is_err()
-            || run_program("mount", &["-o", "loop", &disk, &at]).await.is_err()
-        {
-            return;
-        }
-        let instance = mount.join("i0123456789ab");
+        let Some(mounted) = testing::Mounted::new().await else { return };
+        let instance = mounted.path().join("i0123456789ab");
         let outcome = async {
             assert!(ensure_subvolume(&instance, Some(ByteSize::mib(8))).await?);
             assert!(!ensure_subvolume(&instance, Some(ByteSize::mib(16))).await?);
@@ -86,7 +109,7 @@ mod tests {
             remove_subvolume(&instance).await
         };
         let outcome: Outcome<()> = outcome.await;
-        run_program("umount", &[&at]).await.unwrap();
+        mounted.end().await;
         outcome.unwrap();
     }
 }

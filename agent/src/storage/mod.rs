@@ -1,7 +1,7 @@
 //! Writable paths: a folder per instance and mount, owned by the instance's own user.
 
 mod assets;
-mod btrfs;
+pub mod btrfs;
 mod folder;
 mod seed;
 
@@ -11,6 +11,7 @@ use magrathea_core::clusters::StorageDriver;
 use magrathea_core::plan::{AssetsSpec, SeedSpec, StorageSpec};
 use serde::{Deserialize, Serialize};
 
+pub use self::btrfs::is_subvolume;
 use crate::engine::{Engine, is_slug};
 use crate::fail::{Outcome, internal};
 use crate::folders::{self, Folders};
@@ -83,7 +84,7 @@ pub async fn destroy_all(folders: &Folders) -> Outcome<()> {
     }
     for entry in std::fs::read_dir(folders.root().join("storage")).into_iter().flatten().flatten() {
         // A subvolume of the agent's own folder goes like one outside it.
-        if btrfs::is_subvolume(&entry.path()).await {
+        if is_subvolume(&entry.path()) {
             btrfs::remove_subvolume(&entry.path()).await?;
         }
     }

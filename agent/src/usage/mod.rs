@@ -184,6 +184,9 @@ impl Ledger {
     /// Hands what was counted to the spool when it is time to.
     pub fn seal_when_due(&self, spool: &Spool) {
         let mut inner = self.inner();
+        if inner.sealed_at.elapsed() < self.every {
+            return;
+        }
         let waiting = spool.count();
         let pause = self.every.saturating_mul(1 + u32::try_from(waiting.min(SLOWER)).unwrap_or_default());
         if waiting < MOST && inner.sealed_at.elapsed() >= pause {

@@ -141,10 +141,9 @@ fn what_is_under_way_is_counted_over_restarts_and_once() {
 
 #[test]
 fn a_node_whose_clock_is_set_counts_into_the_right_hour() {
-    let world = World::new();
+    let mut world = World::new();
     let truth = Timestamp::now() - SignedDuration::from_hours(24);
     world.ledger.set_clock(truth);
-    let mut world = world;
     world.ended(SignedDuration::ZERO, 1, 1);
     world.ended(SignedDuration::from_hours(-1), 1, 1);
     world.ended(SignedDuration::from_hours(1), 1, 1);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PriceList, Rates};
 use crate::manifest::find_zone;
-use crate::usage::Period;
+use crate::usage::{Period, day_start};
 
 /// A calendar month, written as in `2026-11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,10 +48,8 @@ impl Month {
     }
 }
 
-/// A day's first moment; after midnight where the clock skips it.
 fn start_of(day: Date, zone: &TimeZone) -> Timestamp {
-    let start = day.to_zoned(zone.clone()).and_then(|midnight| midnight.start_of_day());
-    start.map_or(Timestamp::UNIX_EPOCH, |start| start.timestamp())
+    day_start(day, zone).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 impl Period {

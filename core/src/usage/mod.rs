@@ -6,6 +6,7 @@ mod period;
 mod quota;
 
 pub use metric::{Metric, Unit};
+pub(crate) use period::day_start;
 pub use period::{Period, Step};
 pub use quota::QuotaUse;
 

@@ -19,16 +19,23 @@ pub enum Step {
     Hour,
 }
 
+impl Step {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Step::Total => "total",
+            Step::Month => "month",
+            Step::Day => "day",
+            Step::Hour => "hour",
+        }
+    }
+}
+
 impl std::str::FromStr for Step {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "total" => Ok(Step::Total),
-            "month" => Ok(Step::Month),
-            "day" => Ok(Step::Day),
-            "hour" => Ok(Step::Hour),
-            _ => Err(format!("{text:?} divides nothing; write total, month, day or hour")),
-        }
+        let all = [Step::Total, Step::Month, Step::Day, Step::Hour];
+        let found = all.into_iter().find(|step| step.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} divides nothing; write total, month, day or hour"))
     }
 }
 
@@ -65,25 +72,19 @@ impl Period {
 
     /// Its parts, the first and the last as long as they lie in it.
     pub fn split(&self, step: Step, zone: &TimeZone) -> Result<Vec<Period>, String> {
-        let span: Span = match step {
-            Step::Total => return Ok(vec![*self]),
-            Step::Month => 1.month(),
-            Step::Day => 1.day(),
-            Step::Hour => 1.hour(),
-        };
+        if step == Step::Total {
+            return Ok(vec![*self]);
+        }
         let mut parts = Vec::new();
         let mut from = self.from;
         while from < self.until {
-            let begun = from.to_zoned(zone.clone());
+            let date = from.to_zoned(zone.clone()).date();
             let next = match step {
-                Step::Month => {
-                    begun.date().first_of_month().checked_add(span).and_then(|date| date.to_zoned(zone.clone()))
-                }
-                Step::Day => begun.date().checked_add(span).and_then(|date| date.to_zoned(zone.clone())),
-                _ => begun.checked_add(span),
+                Step::Month => date.first_of_month().checked_add(1.month()).and_then(|date| day_start(date, zone)),
+                Step::Day => date.checked_add(1.day()).and_then(|date| day_start(date, zone)),
+                Step::Hour | Step::Total => from.checked_add(1.hour()),
             };
-            let next = next.map_err(|error| error.to_string())?;
-            let until = next.timestamp().min(self.until);
+            let until = next.map_err(|error| error.to_string())?.min(self.until);
             parts.push(Period { from, until });
             if parts.len() > MOST_STRETCHES {
                 return Err(format!("more than {MOST_STRETCHES} parts are too many at once; ask for less time"));
@@ -111,9 +112,13 @@ fn bounds(text: &str, zone: &TimeZone) -> Result<(Timestamp, Timestamp), String>
     Ok((start(day, zone)?, start(after(day, 1.day())?, zone)?))
 }
 
-/// When a day begins, in a zone.
 fn start(date: Date, zone: &TimeZone) -> Result<Timestamp, String> {
-    date.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()).map_err(|error| error.to_string())
+    day_start(date, zone).map_err(|error| error.to_string())
+}
+
+/// A day's first moment in a zone; after midnight where the clock skips it.
+pub(crate) fn day_start(date: Date, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
+    Ok(date.to_zoned(zone.clone())?.start_of_day()?.timestamp())
 }
 
 #[cfg(test)]

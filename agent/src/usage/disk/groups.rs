@@ -8,10 +8,6 @@ use crate::fail::{Doing, Outcome, node};
 use crate::program::run_program;
 
 const KERNEL: &str = "/sys/fs/btrfs";
-/// As statfs(2) has it.
-const BTRFS: u64 = 0x9123_683e;
-/// A subvolume's root always has this inode number.
-const ROOT_INODE: u64 = 256;
 
 /// Where the kernel tells what each subvolume takes. Asked for once: a program is run for it.
 #[derive(Debug, Default)]
@@ -56,13 +52,6 @@ impl Groups {
     }
 }
 
-/// Whether a folder is a subvolume's root.
-pub fn is_subvolume(folder: &Path) -> bool {
-    let held = std::fs::metadata(folder);
-    held.is_ok_and(|held| held.st_ino() == ROOT_INODE)
-        && rustix::fs::statfs(folder).is_ok_and(|held| u64::try_from(held.f_type).is_ok_and(|kind| kind == BTRFS))
-}
-
 async fn find_group(subvolume: &Path) -> Outcome<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "reading what is mounted".into())?;
     let device = device_of(&mounts, subvolume).and_then(|device| std::fs::canonicalize(device).ok());
@@ -95,6 +84,8 @@ fn device_of(mounts: &str, path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::btrfs::testing::Mounted;
+    use crate::storage::is_subvolume;
 
     #[test]
     fn the_device_of_a_path_is_found() {
@@ -111,22 +102,15 @@ mod tests {
     /// Needs root, a kernel with btrfs and mkfs.btrfs; passes without them.
     #[tokio::test]
     async fn the_kernel_tells_what_a_subvolume_takes() {
-        let base = tempfile::tempdir().unwrap();
-        let (disk, mount) = (base.path().join("disk"), base.path().join("mount"));
-        std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
-        std::fs::create_dir(&mount).unwrap();
-        let (disk, at) = (disk.to_string_lossy().into_owned(), mount.to_string_lossy().into_owned());
-        if run_program("mkfs.btrfs", &["-q", &disk]).await.is_err()
-            || run_program("mount", &["-o", "loop", &disk, &at]).await.is_err()
-        {
-            return;
-        }
+        let Some(mounted) = Mounted::new().await else { return };
+        let mount = mounted.path();
+        let at = mount.to_string_lossy().into_owned();
         let subvolume = mount.join("i0123456789ab");
         let path = subvolume.to_string_lossy().into_owned();
         let outcome = async {
             run_program("btrfs", &["subvolume", "create", &path]).await?;
             run_program("btrfs", &["quota", "enable", &at]).await?;
-            assert!(is_subvolume(&subvolume) && !is_subvolume(base.path()));
+            assert!(is_subvolume(&subvolume) && !is_subvolume(&std::env::temp_dir()));
             std::fs::write(subvolume.join("file"), vec![7; 8 << 20]).unwrap();
             run_program("sync", &["-f", &path]).await?;
             let mut groups = Groups::default();
@@ -141,7 +125,7 @@ mod tests {
             Ok(())
         };
         let outcome: Outcome<()> = outcome.await;
-        run_program("umount", &[&at]).await.unwrap();
+        mounted.end().await;
         outcome.unwrap();
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
-use super::groups::{self, Groups};
+use super::groups::Groups;
 use super::walk::{self, Taken};
 use crate::config::MeasureOptions;
 use crate::fail::{Doing, Outcome, node};
+use crate::storage::is_subvolume;
 
 /// They wait for the disk, not for processors: with more of them the disk is asked for more at once.
 const THREADS: usize = 16;
@@ -19,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Counts a tree and writes what it takes, as JSON. A btrfs subvolume is not walked: the kernel knows.
 pub async fn run_measure(options: &MeasureOptions) -> anyhow::Result<()> {
-    if groups::is_subvolume(&options.folder) {
+    if is_subvolume(&options.folder) {
         let bytes = Groups::default().referenced(&options.folder).await?;
         return print(&Taken { bytes, ..Taken::default() });
     }

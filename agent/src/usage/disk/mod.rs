@@ -71,7 +71,7 @@ async fn watch_trees(agent: &NodeAgent, every: Duration) {
 }
 
 async fn files(groups: &mut Groups, folder: &Path) -> Outcome<u64> {
-    if groups::is_subvolume(folder) {
+    if storage::is_subvolume(folder) {
         match groups.referenced(folder).await {
             Ok(bytes) => return Ok(bytes),
             Err(error) => tracing::warn!(%error, "the tree is walked instead"),

@@ -10,7 +10,7 @@ use magrathea_core::people::{Place, Verb};
 use rust_decimal::Decimal;
 
 use super::preview::all_charges;
-use super::{charge_period, load_rates, period_of};
+use super::{charge_period, load_period, load_rates, period_of};
 use crate::actor::Actor;
 use crate::api::error::ApiError;
 use crate::db::billing;
@@ -30,10 +30,11 @@ pub async fn costs(state: &State, actor: &Actor, month: Option<Month>, days: u16
         Some(stored) => (&stored.rates, stored.statement.period),
         None => (&rates, period_of(&rates, month, billing::list_months(&conn, 1).await?.first())),
     };
-    let (mut charges, sums) = charge_period(&conn, rates, period, None).await?;
-    if stored.is_some() {
-        charges = all_charges(&conn, month, None).await?;
-    }
+    let (subjects, sums) = load_period(&conn, rates, period, None).await?;
+    let charges = match stored {
+        Some(_) => all_charges(&conn, month, None).await?,
+        None => charge_period(rates, period, (&subjects, &sums)),
+    };
     let mut earned: BTreeMap<InstanceId, Decimal> = BTreeMap::new();
     for charge in &charges {
         if let Some(instance) = charge.instance {
@@ -42,7 +43,6 @@ pub async fn costs(state: &State, actor: &Actor, month: Option<Month>, days: u16
     }
     let (idle, previews) = billing::list_idle(&conn, days, now).await?;
     let nothing = Used::new();
-    let subjects = billing::list_subjects(&conn, period, &sums, None).await?;
     let mut instances = Vec::with_capacity(subjects.len());
     let mut clusters: BTreeMap<String, ClusterCosts> = BTreeMap::new();
     for subject in subjects {

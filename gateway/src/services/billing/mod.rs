@@ -19,7 +19,7 @@ pub use rates::{check, load_rates, zone};
 
 use jiff::Timestamp;
 use magrathea_core::api::ClosedMonth;
-use magrathea_core::billing::{Charge, Kind, Month, Period, Rates, charge, corrections};
+use magrathea_core::billing::{Charge, Kind, Month, Period, Rates, Subject, Used, charge, corrections};
 use magrathea_core::people::{Place, Verb};
 use uuid::Uuid;
 
@@ -104,19 +104,24 @@ fn period_of(rates: &Rates, month: Month, last: Option<&StoredMonth>) -> Period 
     period
 }
 
-/// What the usage of a period costs, and the usage itself.
-async fn charge_period(
+/// The instances of a period, and what they used in each part of it in which other prices hold.
+async fn load_period(
     client: &impl Client,
     rates: &Rates,
     period: Period,
     owners: Owners<'_>,
-) -> Result<(Vec<Charge>, Sums), ApiError> {
+) -> Result<(Vec<Subject>, Sums), ApiError> {
     let starts: Vec<Timestamp> = rates.segments(period).iter().map(|segment| segment.period.from).collect();
     let sums = billing::load_used(client, period, &starts, owners).await?;
-    let nothing = Default::default();
     let subjects = billing::list_subjects(client, period, &sums, owners).await?;
-    let of = |subject| charge(rates, period, subject, sums.get(&subject.instance).unwrap_or(&nothing));
-    Ok((subjects.iter().flat_map(of).collect(), sums))
+    Ok((subjects, sums))
+}
+
+/// What the usage of a period costs.
+fn charge_period(rates: &Rates, period: Period, (subjects, sums): (&[Subject], &Sums)) -> Vec<Charge> {
+    let nothing = Used::new();
+    let of = |subject: &Subject| charge(rates, period, subject, sums.get(&subject.instance).unwrap_or(&nothing));
+    subjects.iter().flat_map(of).collect()
 }
 
 /// All rows of a month that is not closed: its usage, corrections of months before it, and adjustments.
@@ -126,14 +131,16 @@ async fn charge_month(
     (month, period): (Month, Period),
     owners: Owners<'_>,
 ) -> Result<Vec<Charge>, ApiError> {
-    let (mut charges, _) = charge_period(client, rates, period, owners).await?;
+    let (subjects, sums) = load_period(client, rates, period, owners).await?;
+    let mut charges = charge_period(rates, period, (&subjects, &sums));
     let closed = billing::list_months(client, CORRECTED).await?;
     // What is late is charged in the month after the last that was closed.
     if closed.first().is_some_and(|last| last.statement.month.next() != month) {
         return Ok(charges);
     }
     for StoredMonth { statement, rates, .. } in closed.iter().rev() {
-        let (now, _) = charge_period(client, rates, statement.period, owners).await?;
+        let (subjects, sums) = load_period(client, rates, statement.period, owners).await?;
+        let now = charge_period(rates, statement.period, (&subjects, &sums));
         let billed = billing::load_billed(client, statement.month).await?;
         charges.extend(corrections(statement.month, statement.period, &now, billed));
     }

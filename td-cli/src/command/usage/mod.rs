@@ -73,7 +73,7 @@ pub async fn run(context: &Context<'_>, usage: &Usage) -> Result<Exit, Failure> 
     let by = arguments.by.unwrap_or_default();
     let parameters = [("from", arguments.from.clone()), ("to", arguments.to.clone())];
     query.extend(parameters.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    query.push(("by".into(), format!("{by:?}").to_lowercase()));
+    query.push(("by".into(), by.as_str().to_owned()));
     let answer = context.client()?.get(&["usage"], &query).await?;
     context.show(answer, |printer, report: UsageReport| match (arguments.csv, by) {
         (true, _) => csv(printer, &report),

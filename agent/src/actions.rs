@@ -72,6 +72,7 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
         Action::ReadServing(action) => reply(agent.router.read(&action.slug).await),
         Action::ReadUsage(_) => reply(Ok(LiveUsage { instances: agent.usage.live() })),
         Action::ReadLoad(action) => reply(Ok(agent.router.load(action.after))),
+        Action::Limit(action) => reply(agent.router.limit(action.then).await.map(|changed| Limited { changed })),
         Action::OpenStream(action) => {
             let opened = call.streams.open(agent, action).map_ok(|()| Opened {});
             unless_cancelled(call, reply_of(opened).boxed()).await
@@ -106,7 +107,6 @@ pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
     let mut report = agent.engine.report().await?;
     let disk = agent.folders.disk()?;
     (report.disk_total, report.disk_free) = (disk.total, disk.free);
-    report.trouble = agent.usage.trouble().borrow().clone();
     Ok(report)
 }
 

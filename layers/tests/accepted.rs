@@ -80,6 +80,7 @@ fn router_files(case: &Case) -> BTreeMap<String, String> {
         (format!("{maps}hosts.map"), "blog.example i0123456789ab\n".into()),
         (format!("{maps}wildcards.map"), ".blog.example i0123456789ab\n".into()),
         (format!("{maps}canary.map"), "i0123456789ab i0123456789ab_b,8,10\n".into()),
+        (format!("{maps}limits.map"), "i0123456789ab throttle\n".into()),
         (format!("{maps}active.map"), "i0123456789ab i0123456789ab_a,7\n".into()),
     ]);
     // The instance's own files: their names hold a hash of their content.

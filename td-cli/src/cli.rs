@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access, app, billing, cert, cluster, completions, config, deploy, drain, gateway, git_credential, grant, key,
-    login, man, org, person, preview, release, run, task, team, timeline, token, usage,
+    login, man, org, person, preview, quota, release, run, task, team, timeline, token, usage,
 };
 use crate::exit::Exit;
 
@@ -95,6 +95,9 @@ pub enum Command {
     /// What usage costs: previews, closed months, exports
     #[command(subcommand)]
     Billing(billing::Command),
+    /// How much traffic may be taken in a month
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// TLS certificates of your own
     #[command(subcommand)]
     Cert(cert::Command),

@@ -8,15 +8,16 @@ use magrathea_core::plan::NodeFolder;
 
 use super::control::{Control, ServerState, Worker};
 use super::render::{
-    ACTIVE, CANARY, HOSTS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map, servers,
+    ACTIVE, CANARY, HOSTS, LIMITS, Maps, ROUTER_FOLDER, Texts, WILDCARDS, map_commands, map_path, render_map, servers,
 };
 use super::route::{Route, Slot};
 use crate::engine::{Engine, OneOff};
 use crate::fail::{Outcome, refused};
 use crate::folders::{self, Folders};
 
-/// A new entry decides before a new name leads to it; a trial ends after all are led elsewhere.
-const MAP_ORDER: [&str; 4] = [ACTIVE, CANARY, HOSTS, WILDCARDS];
+/// A new entry decides before a new name leads to it; a trial ends after all are led elsewhere. Limits come last: a worker of before
+/// there were any does not know their map.
+const MAP_ORDER: [&str; 5] = [ACTIVE, CANARY, HOSTS, WILDCARDS, LIMITS];
 
 /// The longest time that `haproxy -c` may take.
 const CHECK_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);

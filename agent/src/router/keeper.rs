@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::{NodeFolder, RouteSpec, RouterSpec};
+use magrathea_core::usage::Then;
 use magrathea_core::wire::{ActionErrorKind, Replica, Serving};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -14,9 +15,9 @@ use super::Request;
 use super::apply::Applier;
 use super::control::{Control, Worker};
 use super::files::RouteFiles;
-use super::render::{ACTIVE, is_own, listenable, map_path, render};
+use super::render::{ACTIVE, LIMITS, is_own, listenable, map_path, render};
 use super::route::{Canary, Lane, Route, Server, Slot};
-use crate::engine::{Engine, Running};
+use crate::engine::{Engine, Running, is_slug};
 use crate::fail::{Outcome, fail, internal, node};
 use crate::folders::{self, Folders};
 
@@ -28,6 +29,9 @@ const MEND: Duration = Duration::from_secs(3);
 /// For so long the engine may list a container that has ended.
 const LISTED: Duration = Duration::from_secs(60);
 
+/// Where it is kept whose visitors get less.
+const LIMITED: &str = "limits.json";
+
 pub struct Keeper {
     engine: Engine,
     folders: Folders,
@@ -37,6 +41,8 @@ pub struct Keeper {
     /// Containers that are about to end, and those that ended a moment ago, with the time: the engine may list them as running
     /// for a while after it has told that they ended.
     leaving: BTreeMap<String, Option<Instant>>,
+    /// Whose visitors get less, by slug.
+    limits: BTreeMap<String, Then>,
 }
 
 impl Keeper {
@@ -47,7 +53,12 @@ impl Keeper {
             tracing::error!(%error, "the router's configuration is unreadable");
             None
         });
-        Keeper { engine, folders, control, spec, routes, leaving: BTreeMap::new() }
+        let limits = folders::load(&folders.state(LIMITED)).unwrap_or_else(|error| {
+            tracing::error!(%error, "whose visitors get less is unreadable; the gateway says it again");
+            None
+        });
+        let limits = limits.unwrap_or_default();
+        Keeper { engine, folders, control, spec, routes, leaving: BTreeMap::new(), limits }
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
@@ -96,6 +107,7 @@ impl Keeper {
                     self.leaving.extend(containers.into_iter().map(|container| (container, None)));
                     let _ = reply.send(Ok(()));
                 }
+                Request::Limit(then, reply) => drop(reply.send(self.limit(then).await)),
                 Request::Resync => self.resync().await,
                 Request::PortOf(service, reply) => {
                     let lane = self.routes.values().flat_map(Route::lanes).find(|lane| lane.service == service);
@@ -125,10 +137,31 @@ impl Keeper {
         match &self.spec {
             Some(spec) => {
                 let config = listenable(&spec.config, has_ipv6());
-                self.applier().apply(&render(&config, &self.routes), &self.routes).await
+                let limited = self.limits.iter().map(|(slug, then)| (slug.clone(), then.as_str().to_owned()));
+                let mut texts = render(&config, &self.routes);
+                texts.maps.insert(LIMITS, limited.collect());
+                self.applier().apply(&texts, &self.routes).await
             }
             None => Err(node("the router has no configuration yet")),
         }
+    }
+
+    /// Stored first: a router that is away learns of it when it is back. What fails counts as not done, and the gateway says it
+    /// again.
+    async fn limit(&mut self, mut then: BTreeMap<String, Then>) -> Outcome<bool> {
+        then.retain(|slug, then| is_slug(slug) && *then != Then::Warn);
+        if self.limits == then {
+            return Ok(false);
+        }
+        folders::store(&self.folders.state(LIMITED), &then)?;
+        let before = std::mem::replace(&mut self.limits, then);
+        if self.spec.is_some()
+            && let Err(error) = self.apply().await
+        {
+            self.limits = before;
+            return Err(error);
+        }
+        Ok(true)
     }
 
     async fn configure(&mut self, spec: RouterSpec) -> Outcome<bool> {

@@ -9,7 +9,6 @@ mod certificate;
 mod control;
 mod drain;
 mod files;
-mod hold;
 mod keeper;
 mod load;
 mod render;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use magrathea_core::names::ReleaseNumber;
 use magrathea_core::plan::{RouteSpec, RouterSpec};
+use magrathea_core::usage::Then;
 use magrathea_core::wire::{Drained, Loads, Serving};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,6 @@ use crate::fail::{Outcome, internal};
 use crate::folders::Folders;
 use crate::usage::Told;
 use control::Control;
-pub use hold::Holds;
 use keeper::Keeper;
 use load::LoadMeter;
 
@@ -59,6 +58,8 @@ enum Request {
     },
     /// Replicas that are about to end: no visitor meets them any more.
     LeaveOut(Vec<String>, Reply<()>),
+    /// Whose visitors get less, and what.
+    Limit(BTreeMap<String, Then>, Reply<bool>),
     /// Compare everything with the engine and the router.
     Resync,
     /// The port that a service's replicas are reached on, when it has a lane.
@@ -96,6 +97,11 @@ impl Router {
         self.ask(Request::Unconfigure).await
     }
 
+    /// Settles whose visitors get less, and what. Says whether it changed.
+    pub async fn limit(&self, then: BTreeMap<String, Then>) -> Outcome<bool> {
+        self.ask(|reply| Request::Limit(then, reply)).await
+    }
+
     /// Sends an instance's visitors to a release. Says whether it changed anything, and what the router serves now.
     pub async fn ensure(&self, spec: RouteSpec, secrets: BTreeMap<String, String>) -> Outcome<(bool, Serving)> {
         self.ask(|reply| Request::Ensure(Box::new(spec), secrets, reply)).await
@@ -114,11 +120,6 @@ impl Router {
     /// How many requests the replicas of each instance had, in the seconds after this one.
     pub fn load(&self, after: i64) -> Loads {
         self.meter.after(after)
-    }
-
-    /// Keeps the router's processes until they have told what they counted.
-    pub fn holds(&self) -> Holds {
-        self.control.holds()
     }
 
     /// What each of the router's processes counted, by instance.

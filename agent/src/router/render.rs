@@ -20,6 +20,8 @@ pub const HOSTS: &str = "hosts.map";
 pub const WILDCARDS: &str = "wildcards.map";
 pub const ACTIVE: &str = "active.map";
 pub const CANARY: &str = "canary.map";
+/// Whose visitors get less; the keeper fills it.
+pub const LIMITS: &str = "limits.map";
 
 /// Everything that the router reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,7 @@ fn maps(routes: &BTreeMap<String, Route>) -> Maps {
         (HOSTS, names(|route| &route.hosts, "")),
         (WILDCARDS, names(|route| &route.wildcards, ".")),
         (CANARY, serving().filter_map(|route| Some((route.slug.clone(), route.canary_value()?))).collect()),
+        (LIMITS, BTreeMap::new()),
         (ACTIVE, serving().filter_map(|route| Some((route.slug.clone(), route.active_value()?))).collect()),
     ])
 }

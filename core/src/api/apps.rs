@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::quotas::QuotaInfo;
 use super::scale::AutomaticInfo;
 use crate::names::ReleaseNumber;
 use crate::usage::QuotaUse;
@@ -26,6 +27,9 @@ pub struct AppInfo {
     #[schema(value_type = String)]
     pub created: jiff::Timestamp,
     pub instances: Vec<InstanceInfo>,
+    /// The traffic quotas that it counts for; told of one app alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic_quotas: Vec<QuotaInfo>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

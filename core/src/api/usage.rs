@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::quotas::QuotaInfo;
 use crate::usage::{GapReason, Usage};
 
 /// Answer of `GET /v1/usage`.
@@ -23,6 +24,9 @@ pub struct UsageReport {
     pub levels: Vec<UsageLevel>,
     /// Times in which something may not have been counted.
     pub gaps: Vec<UsageGap>,
+    /// The traffic quotas that the apps count for, as they are now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic_quotas: Vec<QuotaInfo>,
 }
 
 /// An instance, as it is called now, or was when it was destroyed.

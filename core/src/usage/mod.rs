@@ -4,11 +4,13 @@
 mod metric;
 mod period;
 mod quota;
+mod traffic;
 
 pub use metric::{Metric, Unit};
 pub(crate) use period::day_start;
 pub use period::{Period, Step};
-pub use quota::QuotaUse;
+pub use quota::{QuotaUse, mark_of, percent_of};
+pub use traffic::{Then, describe_traffic, parse_traffic};
 
 use std::collections::BTreeMap;
 

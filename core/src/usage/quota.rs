@@ -21,22 +21,30 @@ pub struct QuotaUse {
 }
 
 impl QuotaUse {
-    /// In whole percent, rounded down; all of a quota of nothing is taken.
     pub fn percent(&self) -> u64 {
-        let percent = (u128::from(self.used) * 100).checked_div(self.quota.into()).unwrap_or(100);
-        u64::try_from(percent).unwrap_or(u64::MAX)
+        percent_of(self.used, self.quota)
     }
 
     pub fn is_reached(&self) -> bool {
         self.used >= self.quota
     }
 
-    /// The highest mark that is reached, where `held` is the one that was before: 0 for none.
+    /// As [`mark_of`].
     pub fn mark(&self, held: u8) -> u8 {
-        let percent = self.percent();
-        let is_at = |mark: u8| percent >= mark.into() || (mark <= held && percent >= mark.saturating_sub(SLACK).into());
-        MARKS.into_iter().rfind(|mark| is_at(*mark)).unwrap_or(0)
+        mark_of(self.percent(), held)
     }
+}
+
+/// In whole percent, rounded down; all of a quota of nothing is taken.
+pub fn percent_of(used: u64, quota: u64) -> u64 {
+    let percent = (u128::from(used) * 100).checked_div(quota.into()).unwrap_or(100);
+    u64::try_from(percent).unwrap_or(u64::MAX)
+}
+
+/// The highest mark that is reached, where `held` is the one that was before: 0 for none.
+pub fn mark_of(percent: u64, held: u8) -> u8 {
+    let is_at = |mark: u8| percent >= mark.into() || (mark <= held && percent >= mark.saturating_sub(SLACK).into());
+    MARKS.into_iter().rfind(|mark| is_at(*mark)).unwrap_or(0)
 }
 
 #[cfg(test)]

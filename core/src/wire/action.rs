@@ -11,7 +11,7 @@ use super::stream::{OpenStream, Opened};
 use crate::names::ReleaseNumber;
 use crate::plan::{Limits, Resource, ServiceSpec};
 use crate::units::{ByteSize, Span};
-use crate::usage::Usage;
+use crate::usage::{Then, Usage};
 
 /// An action's type names its reply, so that a caller cannot read one as another.
 pub trait Request: Into<Action> {
@@ -80,6 +80,8 @@ actions! {
     ReadLoad -> Loads,
     /// What instances used since the agent was started.
     ReadUsage -> LiveUsage,
+    /// Settles which instances' visitors get less; those that are not named get all.
+    Limit -> Limited,
     /// Stops all of the platform's services on this engine; data stays.
     Shutdown -> Removed,
     /// Opens a stream; the only action that is never repeated.
@@ -106,9 +108,6 @@ pub struct NodeReport {
     pub instance_gateway: Option<IpAddr>,
     /// The layer and stack images present: name (`router`, `varnish`, `php`, …) → image id.
     pub images: BTreeMap<String, String>,
-    /// What is wrong on the node, for people; none when nothing is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -431,6 +430,17 @@ pub struct ReadUsage {}
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveUsage {
     pub instances: BTreeMap<String, Usage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// By slug. With [`Then::Warn`], all is as for those that are not named.
+    pub then: BTreeMap<String, Then>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limited {
+    pub changed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -20,10 +20,18 @@ use crate::services::access::{Reach, find_app, sees};
 use crate::services::apps::create_app;
 use crate::services::organisations::find_organisation;
 use crate::services::previews;
+use crate::services::quotas::list_concerning;
 use crate::state::State;
 
 fn info(app: App, instances: Vec<InstanceInfo>) -> AppInfo {
-    AppInfo { id: app.id.0, name: app.name.into(), organisation: app.organisation, created: app.created, instances }
+    AppInfo {
+        id: app.id.0,
+        name: app.name.into(),
+        organisation: app.organisation,
+        created: app.created,
+        instances,
+        traffic_quotas: Vec::new(),
+    }
 }
 
 /// The apps that one may see.
@@ -67,9 +75,12 @@ pub async fn show(
     actor: Actor,
     Path(name): Path<AppName>,
 ) -> Result<axum::Json<AppInfo>, ApiError> {
-    let app = find_app(&state.db.conn().await?, &actor, &name, Verb::Look, Reach::Some).await?;
+    let conn = state.db.conn().await?;
+    let app = find_app(&conn, &actor, &name, Verb::Look, Reach::Some).await?;
+    let traffic_quotas = list_concerning(&conn, &state, &actor, &[(app.organisation_id, app.id)]).await?;
+    drop(conn);
     let instances = engine::instance_infos(&state, &actor, Some(app.id)).await?;
-    Ok(axum::Json(info(app, instances)))
+    Ok(axum::Json(AppInfo { traffic_quotas, ..info(app, instances) }))
 }
 
 /// What repeats the names of what is to be destroyed.

@@ -79,6 +79,8 @@ codes! {
     AdjustmentInvalid "adjustment_invalid" UNPROCESSABLE_ENTITY "The amount or the reason of an adjustment is not acceptable.",
     NotEmpty "not_empty" CONFLICT "There is something in it that must be taken away first.",
     InUse "in_use" CONFLICT "Something uses it.",
+    QuotaInvalid "quota_invalid" UNPROCESSABLE_ENTITY "The amount of a quota, or what it is of, is not acceptable.",
+    QuotaNotFound "quota_not_found" NOT_FOUND "It has no such quota.",
     LimitReached "limit_reached" CONFLICT "There are as many as there may be.",
     QueryInvalid "query_invalid" BAD_REQUEST "A query parameter is missing, unknown or malformed.",
     BodyInvalid "body_invalid" UNPROCESSABLE_ENTITY "The body is not the JSON that the route wants; unknown fields are refused.",

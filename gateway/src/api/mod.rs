@@ -17,6 +17,7 @@ mod git;
 mod leftover;
 mod logs;
 mod people;
+mod quotas;
 mod releases;
 mod remote;
 mod respond;

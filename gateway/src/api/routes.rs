@@ -16,7 +16,7 @@ use super::error::{ApiError, Code};
 use super::throttle::Throttle;
 use super::{
     access, apps, auth, billing, certificates, clusters, config, configurations, deploys, drains, enrol, git, leftover,
-    logs, people, releases, remote, respond, usage,
+    logs, people, quotas, releases, remote, respond, usage,
 };
 use crate::state::State;
 
@@ -99,6 +99,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/lists", get(access::list_lists))
         .route("/v1/lists/{name}", put(access::set_list).delete(access::remove_list))
         .route("/v1/doors", get(access::list_doors))
+        .route("/v1/quotas", get(quotas::list).put(quotas::set).delete(quotas::remove))
         .route("/v1/doors/{door}", put(access::set_door))
         .layer(middleware::from_fn(time_limit));
 
@@ -200,6 +201,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         (name = "billing", description = "What usage costs."),
         (name = "people", description = "Organisations, people, teams, what they prove themselves with, and their roles."),
         (name = "access", description = "From where apps and the gateway itself may be used."),
+        (name = "quotas", description = "How much traffic may be taken in a month."),
         (name = "clusters", description = "Clusters and their nodes."),
         (name = "gateway", description = "The gateway itself.")
     ),
@@ -227,6 +229,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         access::list_grants, access::add_grant, access::remove_grant, access::list_lists, access::set_list,
         access::remove_list, access::list_doors, access::set_door, access::authority, access::challenge,
         access::log_in, access::join, access::log_out, usage::report, usage::now,
+        quotas::list, quotas::set, quotas::remove,
     ),
     components(schemas(
         magrathea_core::api::DeployEvent, magrathea_core::api::ErrorBody, magrathea_core::api::SourceInfo,

@@ -38,7 +38,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2800_usage",
     "2820_quota_marks",
     "2850_billing",
-    "2880_node_trouble",
+    "2870_traffic_quotas",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -36,6 +36,7 @@ mod submit;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traffic;
 mod turn;
 mod views;
 
@@ -64,6 +65,7 @@ pub use secrets::rotate_password;
 pub use submit::{Labels, submit, submit_all, submit_tar};
 #[cfg(test)]
 pub use sweep::sweep_later;
+pub use traffic::{follow_quotas, traffic_used};
 pub use turn::locked;
 pub use views::{Which, cancel, deploy_info, instance_info, instance_infos, list_deploys, promote_trial};
 
@@ -93,6 +95,7 @@ pub fn start(state: &Arc<State>) {
         task.tasks.spawn(sweep::watch(Arc::clone(&task)));
         task.tasks.spawn(scaling::watch(Arc::clone(&task)));
         task.tasks.spawn(quotas::watch(Arc::clone(&task)));
+        task.tasks.spawn(traffic::watch(Arc::clone(&task)));
         reconcile::watch(task).await;
     });
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use magrathea_core::names::{DeployId, InstanceId};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,6 +34,8 @@ pub struct Engine {
     pub(super) history: Arc<Mutex<()>>,
     /// Told when an access list was edited.
     pub(super) lists: watch::Sender<()>,
+    /// Told when a traffic quota was set or taken away.
+    pub(super) quotas: Notify,
     /// What the routers saw in the last minutes.
     pub(super) loads: Mutex<Loads>,
 }
@@ -71,6 +73,7 @@ impl Engine {
             confirmed: Mutex::default(),
             history: Arc::default(),
             lists: watch::channel(()).0,
+            quotas: Notify::new(),
             loads: Mutex::default(),
         })
     }

@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod organisations;
 pub mod people;
 pub mod previews;
+pub mod quotas;
 pub mod releases;
 pub mod teams;
 pub mod tokens;

@@ -12,6 +12,7 @@ use magrathea_core::usage::{Period, Step, Usage};
 use magrathea_core::wire::ReadUsage;
 
 use super::billing;
+use super::quotas::list_concerning;
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::Client;
@@ -102,6 +103,9 @@ pub async fn report(
         let bytes = levels.get(&account.instance)?.iter().map(|(metric, bytes)| (metric.to_string(), *bytes)).collect();
         Some(UsageLevel { instance: account.instance.0, bytes })
     });
+    let apps: BTreeSet<_> = accounts.iter().map(|account| (account.organisation, account.app)).collect();
+    let apps: Vec<_> = apps.into_iter().collect();
+    let traffic_quotas = list_concerning(&conn, state, actor, &apps).await?;
     let clusters: BTreeSet<&str> = accounts.iter().map(|account| account.cluster.as_str()).collect();
     let clusters: Vec<&str> = clusters.into_iter().collect();
     let gaps = usage::list_gaps(&conn, &clusters, (period.from, period.until)).await?;
@@ -120,6 +124,7 @@ pub async fn report(
         rows,
         levels: levels.collect(),
         gaps: gaps.collect(),
+        traffic_quotas,
     })
 }
 

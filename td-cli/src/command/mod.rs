@@ -21,6 +21,7 @@ pub mod man;
 pub mod org;
 pub mod person;
 pub mod preview;
+pub mod quota;
 mod reference;
 pub mod release;
 pub mod run;
@@ -64,6 +65,7 @@ async fn run_in(context: &Context<'_>, command: Command) -> Result<Exit, Failure
         Command::Task(command) => task::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Drain(command) => drain::run(context, command).await,
+        Command::Quota(command) => quota::run(context, command).await,
         Command::Config(command) => config::run(context, command).await,
         Command::Billing(command) => billing::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,

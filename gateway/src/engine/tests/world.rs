@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use magrathea_core::api::{DeployEvent, DeployEventKind, DeployInfo, SourceInfo};
 use magrathea_core::names::{AppName, DeployId, ReleaseNumber};
 use magrathea_core::plan::{ServiceMode, Spec};
+use magrathea_core::usage::Then;
 use magrathea_core::wire::*;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -50,6 +51,8 @@ pub struct Held {
     pub busy: Option<u32>,
     /// By service.
     pub wanted: BTreeMap<String, u16>,
+    /// Whose visitors get less.
+    pub limited: BTreeMap<String, Then>,
     built: u32,
 }
 
@@ -148,8 +151,8 @@ impl World {
                 let name = name_of(&action);
                 let hang = {
                     let mut held = held.lock().unwrap();
-                    // It is asked all the time.
-                    if name != "ReadLoad" {
+                    // They are asked all the time.
+                    if name != "ReadLoad" && name != "Limit" {
                         held.calls.push(name.clone());
                     }
                     if held.fail.remove(&name) {
@@ -384,6 +387,10 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             json!(Serving { release, replicas: release.map(|_| replica).into_iter().collect() })
         }
         Action::ReadUsage(_) => json!(LiveUsage::default()),
+        Action::Limit(limit) => {
+            held.limited = limit.then;
+            json!(Limited { changed: true })
+        }
         Action::ReadLoad(asked) => {
             let now = jiff::Timestamp::now().as_second();
             let slugs =

@@ -8,6 +8,7 @@ use super::scale::{describe_automatic, describe_window};
 use crate::client::Query;
 use crate::command::instances::describe_serving;
 use crate::command::preview::describe_expiry;
+use crate::command::quota::describe;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -20,6 +21,10 @@ pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> 
         let now = Timestamp::now();
         let age = human::age(app.created, now);
         printer.data(format!("{}, of {}, made {age} ago", app.name, app.organisation));
+        for quota in &app.traffic_quotas {
+            let whose = if quota.app.is_some() { "" } else { " of its organisation" };
+            printer.data(format!("traffic{whose} this month: {}", describe(quota)));
+        }
         for instance in app.instances.iter().filter(|i| context.means(&i.label, &i.cluster)) {
             print_instance(printer, instance, now);
         }

@@ -8,6 +8,7 @@ use magrathea_core::api::UsageReport;
 use magrathea_core::usage::{Metric, Step};
 
 use crate::client::Query;
+use crate::command::quota::describe;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
@@ -110,6 +111,11 @@ fn notes(printer: &Printer, report: &UsageReport) {
         rows::local(report.until, &report.time_zone),
         report.time_zone
     ));
+    for quota in &report.traffic_quotas {
+        let whose = quota.app.clone().unwrap_or_else(|| format!("all of {} together", quota.organisation));
+        let line = format!("quota: this month {whose} took {}", describe(quota));
+        if quota.holds().is_some() { printer.warning(&line) } else { printer.note(line) }
+    }
     for gap in &report.gaps {
         let requests = gap.requests.map(|count| format!(" ({count} requests)")).unwrap_or_default();
         let (from, until) = (rows::local(gap.from, &report.time_zone), rows::local(gap.until, &report.time_zone));

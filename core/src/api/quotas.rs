@@ -1,0 +1,43 @@
+//! Traffic quotas: how much an app or an organisation may take in a month.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::usage::Then;
+
+/// Sets the quota of an app, or of all of an organisation's apps together: one of them is named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetQuota {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// Bytes that visitors send and are sent in a month, as in `100GB` (10^9 bytes each) or `1.5TB`.
+    pub traffic: String,
+    #[serde(default)]
+    pub then: Then,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QuotaInfo {
+    pub organisation: String,
+    /// All of the organisation's apps together when absent.
+    pub app: Option<String>,
+    /// Bytes in a month that visitors may send and be sent.
+    pub traffic: u64,
+    pub then: Then,
+    /// Bytes of this month.
+    pub used: u64,
+    /// In whole percent, rounded down. From 100 on, `then` holds.
+    pub percent: u64,
+    /// Who set it.
+    pub set_by: String,
+}
+
+impl QuotaInfo {
+    /// What visitors get less of because of it.
+    pub fn holds(&self) -> Option<Then> {
+        (self.percent >= 100 && self.then != Then::Warn).then_some(self.then)
+    }
+}

@@ -107,6 +107,7 @@ pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
     let mut report = agent.engine.report().await?;
     let disk = agent.folders.disk()?;
     (report.disk_total, report.disk_free) = (disk.total, disk.free);
+    report.trouble = agent.usage.trouble().borrow().clone();
     Ok(report)
 }
 

@@ -12,9 +12,11 @@ pub mod readers;
 pub mod repo;
 pub mod second;
 pub mod site;
+pub mod socket;
 pub mod ssh;
 pub mod terminal;
 pub mod typing;
+pub mod usage;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
 use magrathea_tests::load::{Load, failures};
+use magrathea_tests::socket::{echo, open_socket, say};
 use magrathea_tests::{Lab, site::Site, until};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 
 fn page(version: u32) -> String {
     format!("<?php header('Cache-Control: max-age=60'); echo 'version {version}', $_SERVER['HTTP_COOKIE'] ?? '';")
@@ -142,40 +140,6 @@ async fn long_requests_end_within_the_drain_time_or_are_cut() {
     let lived = at - begun;
     assert!((Duration::from_secs(4)..Duration::from_secs(15)).contains(&lived), "cut after {lived:?}");
     assert_eq!(site.get("/").await, (200, "version 2".to_owned()));
-}
-
-/// Echoes what it is told, with its version.
-fn echo(version: u32) -> String {
-    r#"<%@ page import="jakarta.websocket.*, jakarta.websocket.server.*" %><%!
-public static class Echo extends Endpoint {
-    public void onOpen(Session session, EndpointConfig config) {
-        session.addMessageHandler(String.class, new MessageHandler.Whole<String>() {
-            public void onMessage(String text) { session.getAsyncRemote().sendText("version N: " + text); }
-        });
-    }
-} %><% synchronized (application) { if (application.getAttribute("echo") == null) {
-    ServerContainer container = (ServerContainer) application.getAttribute("jakarta.websocket.server.ServerContainer");
-    container.addEndpoint(ServerEndpointConfig.Builder.create(Echo.class, "/echo").build());
-    application.setAttribute("echo", true);
-} } %>version N"#
-        .replace("version N", &format!("version {version}"))
-}
-
-type Socket = WebSocketStream<tokio::net::TcpStream>;
-
-async fn open_socket(site: &Site) -> Socket {
-    let connection = tokio::net::TcpStream::connect(("127.0.0.1", site.lab.http)).await.unwrap();
-    let url = format!("ws://{}:{}/echo", site.host(), site.lab.http);
-    tokio_tungstenite::client_async(url, connection).await.unwrap().0
-}
-
-/// What comes back for a text; none when the socket was closed, with or without a word.
-async fn say(socket: &mut Socket, text: &str) -> Option<String> {
-    socket.send(Message::text(text)).await.ok()?;
-    match tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("neither an answer nor an end") {
-        Some(Ok(Message::Text(text))) => Some(text.to_string()),
-        _ => None,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

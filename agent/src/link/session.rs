@@ -71,6 +71,8 @@ pub async fn serve_session(
     let mut calls = Calls { agent: agent.clone(), ways, frames, tokens: HashMap::new(), running: JoinSet::new() };
     let mut spooled = agent.spool.subscribe();
     spooled.mark_changed();
+    let mut troubled = agent.usage.trouble();
+    troubled.mark_changed();
     let (mut sent, mut sent_at) = (0, Instant::now());
     let mut ping = tokio::time::interval(PING_PAUSE);
     let mut heard = Instant::now();
@@ -93,6 +95,10 @@ pub async fn serve_session(
                     (sent, sent_at) = (sequence, Instant::now());
                 }
             }
+            Ok(()) = changed(&mut troubled) => {
+                let trouble = troubled.borrow_and_update().clone();
+                send(&mut out, &AgentFrame::Trouble { trouble }).await?;
+            }
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE_LIMIT { bail!("the gateway is silent"); }
                 // What the gateway could not store it is told again.
@@ -106,8 +112,8 @@ pub async fn serve_session(
     }
 }
 
-async fn changed(spooled: &mut watch::Receiver<u64>) -> Result<(), watch::error::RecvError> {
-    spooled.changed().await
+async fn changed<T>(told: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
+    told.changed().await
 }
 
 /// The calls of one connection. Dropping it ends those that may be left at any point.

@@ -10,6 +10,7 @@ use magrathea_core::plan::NodeFolder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::hold::Holds;
 use super::render::{ACTIVE, map_path};
 use crate::engine::is_slug;
 use crate::fail::{Doing, Outcome, node};
@@ -20,9 +21,10 @@ use crate::usage::{Sums, Told};
 const LIMIT: Duration = Duration::from_secs(20);
 /// The same for a worker that is ending.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
-/// The variable that tells when a process began, and the table in which it counts; the configuration names them.
+/// What a process counted: the variable that tells when it began, how it stands, and the table in which it counts. The
+/// configuration names them.
+pub(super) const USAGE_QUESTIONS: &str = "get var proc.began;show info;show table usage";
 const BEGAN: &str = "proc.began";
-const USAGE: &str = "usage";
 
 /// The router's sockets.
 #[derive(Debug, Clone)]
@@ -71,6 +73,11 @@ pub struct ServerLoad {
 impl Control {
     pub fn new(folders: &Folders) -> Self {
         Control { admin: folders.node(NodeFolder::RouterAdmin) }
+    }
+
+    /// Conversations with the workers.
+    pub fn holds(&self) -> Holds {
+        Holds::new(&self.admin)
     }
 
     /// Whether a worker answers.
@@ -199,9 +206,8 @@ impl Control {
         let mut all = Vec::with_capacity(workers.len());
         for worker in workers {
             let asked = jiff::Timestamp::now().as_microsecond();
-            // One that has ended meanwhile has written its lines.
-            let commands = format!("get var {BEGAN};show info;show table {USAGE}");
-            let text = self.worker(worker, &commands).await.unwrap_or_default();
+            // One that has ended meanwhile has told before.
+            let text = self.worker(worker, USAGE_QUESTIONS).await.unwrap_or_default();
             all.extend(parse_usage(&text, asked));
         }
         Ok(all)
@@ -268,7 +274,7 @@ fn parse_servers(text: &str) -> Vec<ServerState> {
 }
 
 /// `NAME: type=sint value=<NUMBER>`, `DroppedLogs: NUMBER`, and lines of `ADDRESS: key=SLUG … COUNTER=NUMBER …`.
-fn parse_usage(text: &str, asked: i64) -> Option<Told> {
+pub(super) fn parse_usage(text: &str, asked: i64) -> Option<Told> {
     let value = |line: &str| line.strip_prefix(BEGAN)?.split_once("value=<")?.1.strip_suffix('>')?.parse().ok();
     let mut told = Told { began: text.lines().find_map(value)?, asked, ..Told::default() };
     for line in text.lines() {

@@ -9,6 +9,7 @@ mod certificate;
 mod control;
 mod drain;
 mod files;
+mod hold;
 mod keeper;
 mod load;
 mod render;
@@ -30,6 +31,7 @@ use crate::fail::{Outcome, internal};
 use crate::folders::Folders;
 use crate::usage::Told;
 use control::Control;
+pub use hold::Holds;
 use keeper::Keeper;
 use load::LoadMeter;
 
@@ -120,6 +122,11 @@ impl Router {
     /// How many requests the replicas of each instance had, in the seconds after this one.
     pub fn load(&self, after: i64) -> Loads {
         self.meter.after(after)
+    }
+
+    /// Keeps the router's processes until they have told what they counted.
+    pub fn holds(&self) -> Holds {
+        self.control.holds()
     }
 
     /// What each of the router's processes counted, by instance.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use magrathea_core::usage::{Gap, GapReason, Metric, Usage};
 use magrathea_core::wire::Observation;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -63,6 +64,8 @@ pub struct Ledger {
     path: PathBuf,
     /// How often a batch goes to the gateway.
     every: Duration,
+    /// Why what is counted cannot be kept.
+    trouble: watch::Sender<Option<String>>,
     inner: Mutex<Inner>,
 }
 
@@ -76,7 +79,14 @@ struct Inner {
     stored: Option<Position>,
     stored_at: Option<Instant>,
     sealed_at: Instant,
-    failing: bool,
+    failures: Failures,
+}
+
+/// Why the last of each did not succeed.
+#[derive(Debug, Default)]
+struct Failures {
+    store: Option<String>,
+    seal: Option<String>,
 }
 
 impl Ledger {
@@ -106,9 +116,9 @@ impl Ledger {
             stored,
             stored_at: None,
             sealed_at: Instant::now(),
-            failing: false,
+            failures: Failures::default(),
         };
-        Ledger { path, every, inner: Mutex::new(inner) }
+        Ledger { path, every, trouble: watch::Sender::new(None), inner: Mutex::new(inner) }
     }
 
     /// Counts lines of the router's log, each once.
@@ -171,14 +181,24 @@ impl Ledger {
         self.inner().stored.as_ref().is_some_and(|stored| stored.is_after(position))
     }
 
+    /// Why what is counted cannot be kept; none when it can.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
+    }
+
     /// Stores what was counted when it is time to.
     pub fn store_when_due(&self) {
-        let mut inner = self.inner();
-        if inner.stored_at.is_none_or(|at| at.elapsed() >= STORE) {
-            inner.stored_at = Some(Instant::now());
-            let outcome = self.store(&mut inner);
-            inner.note(outcome);
+        if self.inner().stored_at.is_none_or(|at| at.elapsed() >= STORE) {
+            self.store_now();
         }
+    }
+
+    /// Stores what was counted.
+    pub fn store_now(&self) {
+        let mut inner = self.inner();
+        inner.stored_at = Some(Instant::now());
+        inner.failures.store = self.store(&mut inner).err().map(|error| error.to_string());
+        self.tell(&inner.failures);
     }
 
     /// Hands what was counted to the spool when it is time to.
@@ -191,8 +211,8 @@ impl Ledger {
         let pause = self.every.saturating_mul(1 + u32::try_from(waiting.min(SLOWER)).unwrap_or_default());
         if waiting < MOST && inner.sealed_at.elapsed() >= pause {
             inner.sealed_at = Instant::now();
-            let outcome = self.seal(&mut inner, spool);
-            inner.note(outcome);
+            inner.failures.seal = self.seal(&mut inner, spool).err().map(|error| error.to_string());
+            self.tell(&inner.failures);
         }
     }
 
@@ -211,6 +231,22 @@ impl Ledger {
         folders::store(&self.path, &inner.state)?;
         inner.stored = inner.state.position.clone();
         Ok(())
+    }
+
+    /// Says once that what is counted cannot be kept, and once that it can be again.
+    fn tell(&self, failures: &Failures) {
+        let failure = failures.store.as_ref().or(failures.seal.as_ref());
+        self.trouble.send_if_modified(|told| {
+            if told.is_some() == failure.is_some() {
+                return false;
+            }
+            match failure {
+                Some(error) => tracing::error!(error, "what is counted cannot be stored; it is kept in memory"),
+                None => tracing::info!("what is counted is stored again"),
+            }
+            *told = failure.map(|error| format!("what is counted cannot be stored, only held in memory: {error}"));
+            true
+        });
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -299,18 +335,6 @@ impl Inner {
         if let Some(from) = seen.filter(|_| dropped > 0) {
             self.state.gap(Gap { from, until: now, reason: GapReason::LogRefused, requests: Some(dropped) });
         }
-    }
-
-    /// Says once that what is counted cannot be stored, and once that it can be again.
-    fn note(&mut self, outcome: Outcome<()>) {
-        match &outcome {
-            Ok(()) if self.failing => tracing::info!("what is counted is stored again"),
-            Err(error) if !self.failing => {
-                tracing::error!(%error, "what is counted cannot be stored; it is kept in memory");
-            }
-            _ => {}
-        }
-        self.failing = outcome.is_err();
     }
 }
 

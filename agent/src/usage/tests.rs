@@ -182,3 +182,24 @@ fn lines_that_are_not_the_routers_are_told() {
         Some((GapReason::LogDamaged, Some(1)))
     );
 }
+
+#[test]
+fn what_cannot_be_kept_is_told_and_not_lost() {
+    let mut world = World::new();
+    let (spool, away) = (world.folder.path().join("spool"), world.folder.path().join("away"));
+    let trouble = world.ledger.trouble();
+    world.ended(SignedDuration::ZERO, 1, 100);
+    world.read();
+    // As a full disk: nothing can be put there.
+    std::fs::rename(&spool, &away).unwrap();
+    for _ in 0..3 {
+        world.ledger.seal_when_due(&world.spool);
+        world.ledger.store_now();
+        assert!(trouble.borrow().as_ref().is_some_and(|trouble| trouble.contains("cannot be stored")));
+        world.ended(SignedDuration::ZERO, 1, 100);
+        world.read();
+    }
+    std::fs::rename(&away, &spool).unwrap();
+    assert_eq!(amounts(&world.total()), [4, 400, 4, 4]);
+    assert_eq!(*trouble.borrow(), None);
+}

@@ -108,6 +108,9 @@ pub struct NodeReport {
     pub instance_gateway: Option<IpAddr>,
     /// The layer and stack images present: name (`router`, `varnish`, `php`, …) → image id.
     pub images: BTreeMap<String, String>,
+    /// What is wrong on the node, for people; none when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ use crate::units::ByteSize;
 use crate::usage::Batch;
 
 /// Rises with each change that an older peer cannot understand.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The largest frame that either side accepts, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;
@@ -74,6 +74,10 @@ pub enum AgentFrame {
     Result {
         id: u64,
         result: Result<serde_json::Value, ActionError>,
+    },
+    /// What the report says of the node's trouble has changed. Not an observation: the disk that keeps those may be the trouble.
+    Trouble {
+        trouble: Option<String>,
     },
     /// Something seen on the node that must not be lost; kept on the agent's disk until acknowledged.
     Observation {

@@ -39,6 +39,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2820_quota_marks",
     "2850_billing",
     "2870_traffic_quotas",
+    "2880_node_trouble",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -97,6 +97,17 @@ pub async fn touch_node(client: &impl Client, node: &NodeRef) -> Result<(), DbEr
     Ok(())
 }
 
+/// Stores what is wrong on a node; false when it is known.
+pub async fn set_trouble(client: &impl Client, node: &NodeRef, trouble: Option<&str>) -> Result<bool, DbError> {
+    let changed = client
+        .execute(
+            "UPDATE nodes SET trouble = $3 WHERE cluster = $1 AND name = $2 AND trouble IS DISTINCT FROM $3",
+            &[&node.cluster.as_str(), &node.node.as_str(), &trouble],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
 /// Notes that an observation is stored; false when it was already, so that it is not stored twice. Belongs into the
 /// transaction that stores it.
 pub async fn acknowledge(client: &impl Client, node: &NodeRef, sequence: u64) -> Result<bool, DbError> {

@@ -173,6 +173,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiv
 async fn keep_fresh(state: &State, node: &NodeRef) -> &'static str {
     loop {
         observe::touch(state, node).await;
+        observe::note_trouble(state, node).await;
         tokio::time::sleep(REFRESH).await;
         if let Err(error) = state.hub.refresh(node).await {
             tracing::debug!(%node, %error, "no new report");
@@ -195,6 +196,10 @@ async fn read(state: &State, node: &NodeRef, session: &Session, mut stream: Spli
         match serde_json::from_str(&text) {
             Ok(AgentFrame::Progress { id, progress }) => session.progress(id, progress),
             Ok(AgentFrame::Result { id, result }) => session.result(id, result),
+            Ok(AgentFrame::Trouble { trouble }) => {
+                state.hub.set_trouble(node, trouble);
+                observe::note_trouble(state, node).await;
+            }
             Ok(AgentFrame::Observation { sequence, observation }) => {
                 if owed.is_some_and(|owed| sequence > owed) {
                     continue;

@@ -167,6 +167,13 @@ impl Hub {
         Ok(report)
     }
 
+    /// Keeps what a node says of its trouble.
+    fn set_trouble(&self, node: &NodeRef, trouble: Option<String>) {
+        if let Some(link) = self.nodes().get_mut(node) {
+            link.report.trouble = trouble;
+        }
+    }
+
     /// The nodes that are connected now, in order.
     pub fn connected(&self) -> Vec<NodeRef> {
         let nodes = self.nodes();

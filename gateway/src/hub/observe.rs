@@ -84,6 +84,29 @@ async fn add_usage(client: &impl Client, node: &NodeRef, batch: &Batch) -> anyho
     Ok(())
 }
 
+/// Puts a line on the timeline when what the node's report says of its trouble is new.
+pub async fn note_trouble(state: &State, node: &NodeRef) {
+    let Some(report) = state.hub.report(node) else { return };
+    if let Err(error) = try_note_trouble(state, node, report.trouble.as_deref()).await {
+        tracing::warn!(%node, error = format!("{error:#}"), "cannot note a node's trouble; it is tried again");
+    }
+}
+
+async fn try_note_trouble(state: &State, node: &NodeRef, trouble: Option<&str>) -> anyhow::Result<()> {
+    let mut conn = state.db.conn().await?;
+    let tx = conn.transaction().await?;
+    if nodes::set_trouble(&tx, node, trouble).await? {
+        let (action, message) = match trouble {
+            Some(trouble) => ("node.trouble", format!("{node}: {trouble}")),
+            None => ("node.recovered", format!("{node}: what was wrong is over")),
+        };
+        let cluster = Some(node.cluster.as_str());
+        timeline::append(&tx, NewEntry { action, cluster, message: &message, ..NewEntry::default() }).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Notes when the node was last there.
 pub async fn touch(state: &State, node: &NodeRef) {
     let touched = async { anyhow::Ok(nodes::touch_node(&state.db.conn().await?, node).await?) };

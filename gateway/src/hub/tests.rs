@@ -362,3 +362,29 @@ async fn a_node_renews_its_certificate_until_it_is_removed_or_enrolled_anew() {
     }
     assert_eq!(renew(&gateway, &anew, &csr).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_nodes_trouble_is_told_once() {
+    let gateway = testing::gateway().await;
+    let state = gateway.state();
+    let mut agent = Agent::connect(&gateway, &enrol(&gateway, &node()).await).await;
+    let full = || Some("the disk is full".to_owned());
+    for trouble in [None, full(), full(), None, full(), None] {
+        agent.send(AgentFrame::Trouble { trouble }).await;
+    }
+    let told = async || {
+        let conn = state.db.conn().await.unwrap();
+        let rows = conn.query("SELECT action, message FROM timeline WHERE action LIKE 'node.%' ORDER BY id", &[]).await;
+        let told = |row: &tokio_postgres::Row| (row.get::<_, String>(0), row.get::<_, String>(1));
+        rows.unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    let wanted = ["trouble", "recovered", "trouble", "recovered"].map(|what| format!("node.{what}"));
+    let began = std::time::Instant::now();
+    while told().await.len() < wanted.len() && began.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = told().await;
+    assert_eq!(told.iter().map(|(action, _)| action.clone()).collect::<Vec<_>>(), wanted);
+    assert_eq!(told[0].1, "local/node1: the disk is full");
+    assert_eq!(state.hub.report(&node()).unwrap().trouble, None);
+}

@@ -43,6 +43,11 @@ fn render(printer: &Printer, cluster: ClusterInfo) {
     let now = Timestamp::now();
     let header = ["NODE", "ADDRESS", "ZONE", "STATE", "SEEN", "CPUS", "MEMORY", "DISK FREE", "ENGINE", "LAYERS"];
     table::print(printer, header, cluster.nodes.iter().map(|node| node_row(node, now)));
+    for node in &cluster.nodes {
+        if let Some(trouble) = node.report.as_ref().and_then(|report| report.trouble.as_ref()) {
+            printer.data(format!("\n{}: {trouble}", node.name));
+        }
+    }
     if let Some(capacity) = &cluster.capacity {
         printer.data("");
         table::print(printer, ["FOR INSTANCES", "TOTAL", "PROMISED", "FREE"], capacity_rows(capacity));

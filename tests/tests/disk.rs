@@ -43,9 +43,11 @@ fn used(site: &Site, metric: &str) -> Option<u64> {
     quotas.iter().find(|quota| quota["metric"] == metric)?["used"].as_u64()
 }
 
+/// How often it stands on the timeline since the app was made.
 fn told(site: &Site, action: &str) -> usize {
-    let lines = site.td(&["timeline", "--json"]).ok().json();
-    lines.as_array().unwrap().iter().filter(|line| line["action"] == action).count()
+    let lines = site.td(&["timeline", "--limit", "100", "--json"]).ok().json();
+    let life = lines.as_array().unwrap().iter().take_while(|line| line["action"] != "app.created");
+    life.filter(|line| line["action"] == action).count()
 }
 
 #[tokio::test]

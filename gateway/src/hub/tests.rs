@@ -375,7 +375,7 @@ async fn a_nodes_trouble_is_told_once() {
     let told = async || {
         let conn = state.db.conn().await.unwrap();
         let rows = conn.query("SELECT action, message FROM timeline WHERE action LIKE 'node.%' ORDER BY id", &[]).await;
-        let told = |row: &tokio_postgres::Row| (row.get::<_, String>(0), row.get::<_, String>(1));
+        let told = |row: &crate::db::Row| (row.get::<_, String>(0), row.get::<_, String>(1));
         rows.unwrap().iter().map(told).collect::<Vec<_>>()
     };
     let wanted = ["trouble", "recovered", "trouble", "recovered"].map(|what| format!("node.{what}"));

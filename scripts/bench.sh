@@ -16,7 +16,7 @@ home=$MAGRATHEA_HOME
 
 find_cargo
 cd "$repo"
-parts=(plan usage deploy changes all request push idle shell logs disk billing)
+parts=(plan usage deploy changes all request push idle shell logs disk billing counting)
 (($#)) || set -- "${parts[@]}"
 for part in "$@"; do
     [[ " ${parts[*]} " == *" $part "* ]] || die "nothing is measured under the name $part" "one of ${parts[*]}"

@@ -126,6 +126,12 @@ impl Lab {
         run(Command::new("docker").args(args)).ok().stdout
     }
 
+    /// The id of one of the installation's processes.
+    pub fn pid(&self, process: &str) -> String {
+        let path = self.home.join("run").join(format!("{process}.pid"));
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
     /// The prefix of this installation's names in the engine.
     pub fn prefix(&self) -> String {
         std::env::var("MAGRATHEA_PREFIX").unwrap_or_else(|_| "mag".into())

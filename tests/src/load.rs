@@ -1,9 +1,13 @@
 //! A constant, bounded load that remembers every answer: for the promise that no request is lost.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::run;
 
 /// One request's outcome.
 #[derive(Debug, Clone)]
@@ -93,4 +97,31 @@ async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {
 /// The answers that were not a 200.
 pub fn failures(answers: &[Answer]) -> Vec<String> {
     answers.iter().filter_map(|answer| answer.outcome.as_ref().err().cloned()).collect()
+}
+
+/// One load of so many seconds; requests a second. Panics when a response was not a 2xx.
+pub fn wrk(seconds: u32, url: &str, host: Option<&str>, script: Option<&Path>, header: Option<&str>) -> f64 {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", "-c16", &format!("-d{seconds}s")]);
+    if let Some(host) = host {
+        command.arg("-H").arg(format!("Host: {host}"));
+    }
+    if let Some(header) = header {
+        command.arg("-H").arg(header);
+    }
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    let said = run(command.arg(url)).ok().stdout;
+    assert!(!said.contains("Non-2xx"), "{url}: {said}");
+    let line = said.lines().find(|line| line.starts_with("Requests/sec:")).unwrap_or_else(|| panic!("{said}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// How much of a processor a process has taken since it began, in seconds.
+pub fn processor_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // The kernel counts in hundredths.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

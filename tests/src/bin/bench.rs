@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use magrathea_tests::load::{Answer, Load, failures};
+use magrathea_tests::load::{Answer, Load, failures, processor_seconds, wrk};
 use magrathea_tests::readers::Readers;
 use magrathea_tests::ssh::Ssh;
 use magrathea_tests::typing::type_into;
-use magrathea_tests::{Lab, billing, cutover, disk, push, run, site::Site};
+use magrathea_tests::{Lab, billing, cutover, disk, push, run, site::Site, usage};
 
 #[tokio::main]
 async fn main() {
@@ -25,12 +25,13 @@ async fn main() {
     if all || wanted.iter().any(|w| w == "request") {
         requests(&lab);
     }
-    let measures: [(&str, Measure); 5] = [
+    let measures: [(&str, Measure); 6] = [
         ("billing", billing::measure),
         ("push", push::measure),
         ("changes", cutover::measure_changes),
         ("all", cutover::measure_all),
         ("disk", disk::measure_disk),
+        ("counting", usage::measure_counting),
     ];
     for (name, measure) in measures {
         if all || wanted.iter().any(|w| w == name) {
@@ -221,8 +222,8 @@ fn requests(lab: &Lab) {
         let (mut measured, mut compared) = (Vec::new(), Vec::new());
         // Many short rounds: what else the machine does comes and goes within seconds.
         for _ in 0..12 {
-            compared.push(wrk(by_hand, None, script, header));
-            measured.push(wrk(&ours, Some(&host), script, header));
+            compared.push(wrk(2, by_hand, None, script, header));
+            measured.push(wrk(2, &ours, Some(&host), script, header));
         }
         let (measured, compared) = (median(&mut measured), median(&mut compared));
         row(
@@ -234,25 +235,6 @@ fn requests(lab: &Lab) {
         );
     }
     reference("stop").ok();
-}
-
-/// One short load; requests a second. Panics when a response was not a 2xx.
-fn wrk(url: &str, host: Option<&str>, script: Option<&Path>, header: Option<&str>) -> f64 {
-    let mut command = Command::new("wrk");
-    command.args(["-t1", "-c16", "-d2s"]);
-    if let Some(host) = host {
-        command.arg("-H").arg(format!("Host: {host}"));
-    }
-    if let Some(header) = header {
-        command.arg("-H").arg(header);
-    }
-    if let Some(script) = script {
-        command.arg("-s").arg(script);
-    }
-    let said = run(command.arg(url)).ok().stdout;
-    assert!(!said.contains("Non-2xx"), "{url}: {said}");
-    let line = said.lines().find(|line| line.starts_with("Requests/sec:")).unwrap_or_else(|| panic!("{said}"));
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Milliseconds from a key to its echo with 200 shells open over SSH, each typed into once a second; beside it, a plain
@@ -308,10 +290,7 @@ fn rss(lab: &Lab) -> f64 {
 }
 
 fn mib(lab: &Lab, process: &str) -> f64 {
-    let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    status(lab, process, "VmRSS:")
 }
 
 /// Resident memory of gateway and agent after a quiet while.
@@ -387,20 +366,12 @@ async fn logs(lab: &Lab) {
 
 /// Seconds of processor time of gateway and agent.
 fn processor(lab: &Lab) -> Vec<f64> {
-    let seconds = |process: &str| {
-        let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        // The kernel counts in hundredths.
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    };
-    ["magrathea-gateway", "magrathea-agent"].map(seconds).into()
+    ["magrathea-gateway", "magrathea-agent"].map(|process| processor_seconds(&lab.pid(process))).into()
 }
 
 /// A line of a process's status, in MiB.
 fn status(lab: &Lab, process: &str, name: &str) -> f64 {
-    let pid = std::fs::read_to_string(lab.home.join("run").join(format!("{process}.pid"))).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", lab.pid(process))).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }

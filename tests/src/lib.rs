@@ -18,6 +18,8 @@ pub mod terminal;
 pub mod typing;
 pub mod usage;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -130,6 +132,16 @@ impl Lab {
     pub fn pid(&self, process: &str) -> String {
         let path = self.home.join("run").join(format!("{process}.pid"));
         std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    /// A command at the router's own control socket.
+    pub fn ask_router(&self, command: &str) -> String {
+        let mut control = UnixStream::connect(self.home.join("agent/node/admin/master.sock")).unwrap();
+        control.write_all(format!("{command}\n").as_bytes()).unwrap();
+        control.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        control.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// The prefix of this installation's names in the engine.

@@ -97,6 +97,10 @@ async fn a_month_that_is_used_up_is_told_slows_visitors_or_shows_a_page() {
     for (line, percent) in lines.iter().zip(["104 %", "92 %", "83 %"]) {
         assert_eq!(*line, format!("{percent} of the month's 10 MB of traffic are used"), "{lines:?}");
     }
+    let heard = [lab.td(&lab.home, &["status"]).ok().stderr, site.deploy().ok().stderr];
+    for said in heard {
+        assert!(said.contains("traffic of popular this month: 10.") && said.contains(" of 10 MB (10"), "{said}");
+    }
     let fast = fetch(&site, 2, 400_000).await;
 
     // 800,000 bytes at 128 KiB a second, which both visitors share, take five seconds or more.

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
+use magrathea_tests::load::{Load, failures};
 use magrathea_tests::{Lab, run, site::Site};
 
 /// Makes a certificate for some hosts and gives it to the gateway; its PEM stays in the folder.
@@ -180,5 +182,27 @@ async fn access_lists_hold_over_ipv6() {
                 assert!(status != 200 || body == own, "{access}: {body}");
             }
         }
+    }
+}
+
+#[test]
+#[ignore = "needs the laboratory: make test"]
+fn reloads_of_the_router_lose_no_request_behind_a_cache() {
+    let lab = Lab::get();
+    for kind in ["varnish", "nginx"] {
+        let site = Site::new(&lab, &format!("reloaded-{kind}"));
+        // Each request goes to the cache, from there to the router again, and to the app.
+        site.file("magrathea.yml", format!("proxy: {{kind: {kind}}}\n"))
+            .file("index.php", "<?php header('Cache-Control: no-store'); echo 'ok';");
+        site.deploy().ok();
+        let load = Load::start(lab.client(), site.url("/"), 100, Duration::from_secs(60));
+        for _ in 0..25 {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(lab.ask_router("reload").starts_with("Success=1"));
+        }
+        let answers = load.finish();
+        println!("{kind}: {} requests, {} lost", answers.len(), failures(&answers).len());
+        assert!(answers.len() > 300);
+        assert_eq!(failures(&answers), [""; 0]);
     }
 }

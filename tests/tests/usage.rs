@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -106,25 +105,16 @@ async fn calibrate(lab: &Lab, sites: &Sites) -> BTreeMap<Kind, (u64, u64)> {
     sizes
 }
 
-fn ask_router(lab: &Lab, command: &str) -> String {
-    let mut control = UnixStream::connect(lab.home.join("agent/node/admin/master.sock")).unwrap();
-    control.write_all(format!("{command}\n").as_bytes()).unwrap();
-    control.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    control.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// How many lines of its log the router's process has given up.
 fn dropped_lines(lab: &Lab) -> u64 {
-    let info = ask_router(lab, "@1 show info");
+    let info = lab.ask_router("@1 show info");
     info.lines().find_map(|line| line.strip_prefix("DroppedLogs: ")).unwrap().trim().parse().unwrap()
 }
 
 /// Gives how many lines of its log the process gave up that is replaced.
 fn reload_router(lab: &Lab) -> u64 {
     let dropped = dropped_lines(lab);
-    let answer = ask_router(lab, "reload");
+    let answer = lab.ask_router("reload");
     assert!(answer.starts_with("Success=1"), "{answer}");
     dropped
 }

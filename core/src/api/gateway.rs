@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::apps::InstanceInfo;
 use super::clusters::ClusterInfo;
 use super::deploys::DeployInfo;
+use super::quotas::QuotaInfo;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -16,6 +17,9 @@ pub struct Status {
     pub instances: Vec<InstanceInfo>,
     /// Deploys that are not over.
     pub deploys: Vec<DeployInfo>,
+    /// Those that people are told of: most of the month's traffic is used, or all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic_quotas: Vec<QuotaInfo>,
 }
 
 /// One line of the timeline: who did what, when, and how it went.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::usage::Then;
+use crate::usage::{Then, describe_traffic, mark_of};
 
 /// Sets the quota of an app, or of all of an organisation's apps together: one of them is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,8 +36,33 @@ pub struct QuotaInfo {
 }
 
 impl QuotaInfo {
+    /// Whose traffic counts, for people.
+    pub fn whose(&self) -> String {
+        self.app.clone().unwrap_or_else(|| format!("all of {} together", self.organisation))
+    }
+
+    /// Whether people are told of it.
+    pub fn is_near(&self) -> bool {
+        mark_of(self.percent, 0) > 0
+    }
+
     /// What visitors get less of because of it.
     pub fn holds(&self) -> Option<Then> {
         (self.percent >= 100 && self.then != Then::Warn).then_some(self.then)
+    }
+}
+
+impl std::fmt::Display for QuotaInfo {
+    /// How much of it is used, and what that means for visitors.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let then = match (self.holds(), self.then) {
+            (Some(Then::Throttle), _) => "; visitors are served slowly",
+            (Some(_), _) => "; visitors see a page that says so",
+            (None, Then::Warn) => "",
+            (None, Then::Throttle) => ", then visitors are served slowly",
+            (None, Then::Page) => ", then visitors see a page that says so",
+        };
+        let (used, most) = (describe_traffic(self.used), describe_traffic(self.traffic));
+        write!(f, "{used} of {most} ({} %){then}", self.percent)
     }
 }

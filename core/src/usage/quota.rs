@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Metric;
+use crate::units::size;
 
 /// The percentages of a quota at which people are told.
 const MARKS: [u8; 3] = [80, 90, 100];
@@ -25,6 +26,11 @@ impl QuotaUse {
         percent_of(self.used, self.quota)
     }
 
+    /// Whether people are told of it.
+    pub fn is_near(&self) -> bool {
+        self.mark(0) > 0
+    }
+
     pub fn is_reached(&self) -> bool {
         self.used >= self.quota
     }
@@ -32,6 +38,14 @@ impl QuotaUse {
     /// As [`mark_of`].
     pub fn mark(&self, held: u8) -> u8 {
         mark_of(self.percent(), held)
+    }
+}
+
+impl std::fmt::Display for QuotaUse {
+    /// For people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.metric == Metric::Files { "writable files take" } else { "the database's files take" };
+        write!(f, "{what} {} of {} ({} %)", size(self.used), size(self.quota), self.percent())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use futures_util::future::{join_all, try_join_all};
-use magrathea_core::api::{ClusterInfo, Health, LayerService, NodeInfo, Status};
+use magrathea_core::api::{ClusterInfo, Health, LayerService, NodeInfo, QuotaInfo, Status};
 use magrathea_core::clusters::{Cluster, Clusters};
 use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::people::{Place, Verb};
@@ -19,6 +19,7 @@ use crate::actor::Actor;
 use crate::db::{instances, nodes, nodes::EnrolledNode};
 use crate::engine::{self, Which};
 use crate::hub::NodeRef;
+use crate::services::quotas;
 use crate::state::State;
 
 /// A node that does not answer in this time is shown without its services.
@@ -146,17 +147,21 @@ pub async fn show(
 /// How everything is.
 #[utoipa::path(get, path = "/v1/status", tag = "gateway", responses((status = 200, body = Status)))]
 pub async fn status(Shared(state): Shared<Arc<State>>, actor: Actor) -> Result<axum::Json<Status>, ApiError> {
-    let (clusters, instances, deploys) = tokio::join!(
+    let (clusters, instances, deploys, traffic) = tokio::join!(
         describe_all(&state, &actor),
         engine::instance_infos(&state, &actor, None),
         engine::list_deploys(&state, &actor, Which::Unfinished, DEPLOYS),
+        quotas::list(&state, &actor),
     );
+    let mut traffic_quotas = traffic?;
+    traffic_quotas.retain(QuotaInfo::is_near);
     Ok(axum::Json(Status {
         gateway_version: env!("CARGO_PKG_VERSION").to_owned(),
         person: actor.name,
         clusters: clusters?,
         instances: instances?,
         deploys: deploys?,
+        traffic_quotas,
     }))
 }
 

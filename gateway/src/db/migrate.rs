@@ -40,6 +40,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2850_billing",
     "2870_traffic_quotas",
     "2880_node_trouble",
+    "2890_usage_levels_by_node",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

@@ -317,6 +317,10 @@ async fn a_batch_of_usage_counts_once_and_only_for_instances_of_its_cluster() {
     // No other node adds to its ledger.
     let stranger = NodeRef { cluster: cluster(), node: "node2".parse().unwrap() };
     assert!(!usage::add_batch(&conn, &stranger, &batch(1, 3, &[]), now).await.unwrap().is_new);
+    // Each node holds a part.
+    let mut others = batch(2, 1, &[]);
+    others.levels = vec![level("2026-11-22T10:01:00Z", 3)];
+    assert!(usage::add_batch(&conn, &stranger, &others, now).await.unwrap().is_new);
     let time = |text: &str| text.parse().unwrap();
     let stretches = [
         (time("2026-11-22T09:00:00Z"), time("2026-11-22T10:00:00Z")),
@@ -327,5 +331,5 @@ async fn a_batch_of_usage_counts_once_and_only_for_instances_of_its_cluster() {
     assert_eq!((sums[0].0, of(0)), (0, [100, 0]));
     assert_eq!((sums[1].0, of(1)), (1, [11, i32::MAX as u64]));
     let levels = usage::list_levels(&conn, &[own.id]).await.unwrap();
-    assert_eq!(levels[&own.id], [(Metric::Files, 5)].into());
+    assert_eq!(levels[&own.id], [(Metric::Files, 8)].into());
 }

@@ -78,7 +78,7 @@ pub async fn add_batch(client: &impl Client, node: &NodeRef, batch: &Batch, now:
         }
     }
     add_hours(client, &hours).await?;
-    add_levels(client, &known, batch, now).await?;
+    add_levels(client, node, &known, batch, now).await?;
     for gap in &batch.gaps {
         add_gap(client, node, gap).await?;
     }
@@ -127,6 +127,7 @@ async fn add_hours(client: &impl Client, hours: &BTreeMap<(Uuid, Timestamp), Usa
 
 async fn add_levels(
     client: &impl Client,
+    node: &NodeRef,
     known: &HashMap<String, Uuid>,
     batch: &Batch,
     now: Timestamp,
@@ -141,11 +142,11 @@ async fn add_levels(
     let (places, amounts): (Vec<_>, Vec<_>) = newest.into_iter().unzip();
     let (ids, metrics): (Vec<Uuid>, Vec<&str>) = places.into_iter().unzip();
     let (bytes, times): (Vec<i64>, Vec<Timestamp>) = amounts.into_iter().unzip();
-    let sql = "INSERT INTO usage_levels AS l (instance, metric, bytes, at)
-               SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[])
-               ON CONFLICT (instance, metric) DO UPDATE SET bytes = excluded.bytes, at = excluded.at
+    let sql = "INSERT INTO usage_levels AS l (instance, metric, bytes, at, node)
+               SELECT *, $5 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[])
+               ON CONFLICT (instance, metric, node) DO UPDATE SET bytes = excluded.bytes, at = excluded.at
                WHERE l.at <= excluded.at";
-    client.execute(sql, &[&ids, &metrics, &bytes, &times]).await?;
+    client.execute(sql, &[&ids, &metrics, &bytes, &times, &node.node.as_str()]).await?;
     Ok(())
 }
 
@@ -188,13 +189,14 @@ fn amounts(row: &Row, first: usize) -> Result<Usage, DbError> {
     Metric::ALL.iter().enumerate().map(one).collect()
 }
 
-/// How much disk each instance takes, by metric.
+/// How much disk each instance takes, by metric, on all nodes together.
 pub async fn list_levels(
     client: &impl Client,
     instances: &[InstanceId],
 ) -> Result<HashMap<InstanceId, BTreeMap<Metric, u64>>, DbError> {
     let ids: Vec<Uuid> = instances.iter().map(|id| id.0).collect();
-    let sql = "SELECT instance, metric, bytes FROM usage_levels WHERE instance = ANY($1)";
+    let sql = "SELECT instance, metric, least(sum(bytes), 9223372036854775807)::bigint FROM usage_levels
+               WHERE instance = ANY($1) GROUP BY 1, 2";
     let mut levels: HashMap<InstanceId, BTreeMap<Metric, u64>> = HashMap::new();
     for row in client.query(sql, &[&ids]).await? {
         let metric =

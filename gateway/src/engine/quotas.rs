@@ -13,9 +13,11 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::failure::Failure;
 use super::layout::Site;
+use crate::actor::Actor;
 use crate::db::instances::Instance;
 use crate::db::{Client, DbError, instances, quotas, releases, timeline, usage};
 use crate::hub::HubEvent;
+use crate::services::quotas::list_concerning;
 use crate::state::State;
 
 /// Tells as levels come, until the gateway ends. What is missed while none listens comes again with the next measurement.
@@ -60,6 +62,20 @@ pub async fn overrun(client: &impl Client, site: &Site, plan: &Plan) -> Result<O
         "delete some of them (`td app shell`, sftp) and wait until they are measured again, or raise storage.quota; \
          rollbacks and `td app scale` go on",
     )))
+}
+
+/// What whoever deploys should hear of: quotas that are nearly used up, or are.
+pub async fn near_quotas(site: &Site, sections: &Sections, actor: Option<&Actor>) -> anyhow::Result<Vec<String>> {
+    let (state, instance) = (&site.state, &site.instance);
+    let conn = state.db.conn().await?;
+    let disk = quota_uses(&conn, instance, sections, site.cluster.storage.driver).await?;
+    let mut lines: Vec<String> = disk.iter().filter(|of| of.is_near()).map(QuotaUse::to_string).collect();
+    if let Some(actor) = actor {
+        let traffic = list_concerning(&conn, state, actor, &[(instance.organisation, instance.app)]).await?;
+        let near = traffic.iter().filter(|quota| quota.is_near());
+        lines.extend(near.map(|quota| format!("traffic of {} this month: {quota}", quota.whose())));
+    }
+    Ok(lines)
 }
 
 /// What an instance takes of the quotas in its configuration, as it was measured last.
@@ -117,17 +133,15 @@ pub(super) async fn follow(state: &Arc<State>, level: &Level) -> anyhow::Result<
 
 /// The line on the timeline, and what it is called; none when nobody needs to know.
 fn describe(of: &QuotaUse, held: u8, mark: u8) -> Option<(&'static str, String)> {
-    let what = if of.metric == Metric::Files { "writable files take" } else { "the database's files take" };
-    let takes = format!("{what} {} of {} ({} %)", size(of.used), size(of.quota), of.percent());
     let then = match of.metric {
         Metric::Files if of.hard => "nothing more can be written",
         Metric::Files => "deploys are refused until they take less",
         _ => "writing is refused where they have no free room left",
     };
     match (held, mark) {
-        (_, 100) => Some(("quota.reached", format!("{takes}: {then}"))),
-        (100, _) => Some(("quota.lifted", format!("{takes} again"))),
-        (held, mark) if mark > held => Some(("quota.near", takes)),
+        (_, 100) => Some(("quota.reached", format!("{of}: {then}"))),
+        (100, _) => Some(("quota.lifted", format!("{of} again"))),
+        (held, mark) if mark > held => Some(("quota.near", of.to_string())),
         _ => None,
     }
 }

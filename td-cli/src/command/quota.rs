@@ -86,8 +86,7 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
             let body = SetQuota { app, organisation, traffic, then };
             let set: QuotaInfo = client.put(&["quotas"], &body).await?;
             context.done(&set);
-            let whose = set.app.clone().unwrap_or_else(|| format!("all of {} together", set.organisation));
-            context.printer.note(format!("{whose}: this month took {}", describe(&set)));
+            context.printer.note(format!("{}: this month took {set}", set.whose()));
             Ok(Exit::Done)
         }
         Command::Unset(whose) => {
@@ -102,17 +101,4 @@ pub async fn run(context: &Context<'_>, command: Command) -> Result<Exit, Failur
             Ok(Exit::Done)
         }
     }
-}
-
-/// How much of it is used, and what that means for visitors.
-pub fn describe(quota: &QuotaInfo) -> String {
-    let then = match (quota.holds(), quota.then) {
-        (Some(Then::Throttle), _) => "; visitors are served slowly",
-        (Some(_), _) => "; visitors see a page that says so",
-        (None, Then::Warn) => "",
-        (None, Then::Throttle) => ", then visitors are served slowly",
-        (None, Then::Page) => ", then visitors see a page that says so",
-    };
-    let (used, most) = (describe_traffic(quota.used), describe_traffic(quota.traffic));
-    format!("{used} of {most} ({} %){then}", quota.percent)
 }

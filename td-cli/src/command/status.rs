@@ -26,10 +26,30 @@ fn render(printer: &Printer, status: Status) {
         printer.data("");
         deploy::print(printer, &status.deploys);
     }
+    notices(printer, &status);
     printer.note(format!(
         "\n{}, {}, {} running",
         count(status.clusters.len(), "cluster"),
         count(status.instances.len(), "instance"),
         count(status.deploys.len(), "deploy"),
     ));
+}
+
+/// What people should know before they ask.
+fn notices(printer: &Printer, status: &Status) {
+    for cluster in &status.clusters {
+        for node in &cluster.nodes {
+            if let Some(trouble) = node.report.as_ref().and_then(|report| report.trouble.as_ref()) {
+                printer.warning(&format!("{}/{}: {trouble}", cluster.name, node.name));
+            }
+        }
+    }
+    for quota in &status.traffic_quotas {
+        printer.warning(&format!("traffic of {} this month: {quota}", quota.whose()));
+    }
+    for instance in &status.instances {
+        for quota in instance.quotas.iter().filter(|quota| quota.is_near()) {
+            printer.warning(&format!("{} {}: {quota}", instance.app, instance.label));
+        }
+    }
 }

@@ -177,6 +177,26 @@ fn everything_at_a_glance() {
 }
 
 #[test]
+fn what_people_should_know_is_told_at_a_glance() {
+    let desk = Desk::new();
+    let (mut cluster, mut instance) = (cluster(), instance("production", 12));
+    cluster["nodes"][0]["report"]["trouble"] = json!("what is counted cannot be stored: No space left on device");
+    let files = |used: u64| json!({"metric": "files", "used": used, "quota": 1_u64 << 30, "hard": false});
+    instance["quotas"] = json!([files(900 << 20), files(100 << 20)]);
+    let traffic = |app, percent: u64| {
+        let (traffic, used) = (100_000_000_000_u64, percent * 1_000_000_000);
+        json!({"organisation": "acme", "app": app, "traffic": traffic, "then": "throttle", "used": used,
+               "percent": percent, "set_by": "zaphod"})
+    };
+    let status = json!({
+        "gateway_version": "0.1.0", "person": "admin", "clusters": [cluster], "instances": [instance], "deploys": [],
+        "traffic_quotas": [traffic(json!("blog"), 85), traffic(Value::Null, 101)],
+    });
+    desk.gateway.on("GET /v1/status", 200, &status);
+    assert_snapshot!(desk.shown(&["status"]));
+}
+
+#[test]
 fn the_timeline_is_told() {
     let desk = Desk::new();
     let entry = |actor: &str, action: &str, fields: Value| {

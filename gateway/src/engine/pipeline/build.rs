@@ -24,7 +24,7 @@ use crate::engine::capacity::promise;
 use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::{Ingredients, Part, TO_BE_BUILT, gather, hosts_of, parts, settle};
-use crate::engine::quotas::overrun;
+use crate::engine::quotas::{near_quotas, overrun};
 
 /// What is not worth a word.
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -144,6 +144,10 @@ async fn admit(job: &Job, attempt: &Attempt, origin: &Image<'_>, draft: &Plan) -
         && let Some(failure) = overrun(&job.site.state.db.conn().await?, &job.site, draft).await?
     {
         return Err(failure);
+    }
+    match near_quotas(&job.site, &attempt.resolved.sections, job.actor.as_ref()).await {
+        Ok(near) => near.into_iter().for_each(|line| attempt.recorder.warn(line)),
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "a deploy does not hear of its quotas"),
     }
     promise(&job.site, attempt.deploy, draft).await
 }

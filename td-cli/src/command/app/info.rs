@@ -8,7 +8,6 @@ use super::scale::{describe_automatic, describe_window};
 use crate::client::Query;
 use crate::command::instances::describe_serving;
 use crate::command::preview::describe_expiry;
-use crate::command::quota::describe;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -23,7 +22,7 @@ pub async fn run(context: &Context<'_>, named: &Named) -> Result<Exit, Failure> 
         printer.data(format!("{}, of {}, made {age} ago", app.name, app.organisation));
         for quota in &app.traffic_quotas {
             let whose = if quota.app.is_some() { "" } else { " of its organisation" };
-            printer.data(format!("traffic{whose} this month: {}", describe(quota)));
+            printer.data(format!("traffic{whose} this month: {quota}"));
         }
         for instance in app.instances.iter().filter(|i| context.means(&i.label, &i.cluster)) {
             print_instance(printer, instance, now);

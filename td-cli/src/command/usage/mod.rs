@@ -8,7 +8,6 @@ use magrathea_core::api::UsageReport;
 use magrathea_core::usage::{Metric, Step};
 
 use crate::client::Query;
-use crate::command::quota::describe;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
@@ -112,8 +111,7 @@ fn notes(printer: &Printer, report: &UsageReport) {
         report.time_zone
     ));
     for quota in &report.traffic_quotas {
-        let whose = quota.app.clone().unwrap_or_else(|| format!("all of {} together", quota.organisation));
-        let line = format!("quota: this month {whose} took {}", describe(quota));
+        let line = format!("quota: this month {} took {quota}", quota.whose());
         if quota.holds().is_some() { printer.warning(&line) } else { printer.note(line) }
     }
     for gap in &report.gaps {

@@ -26,6 +26,9 @@ pub fn measure_counting(lab: &Lab) -> Vec<Figure> {
     let site = Site::new(lab, "bench-counting");
     site.file("index.html", "<h1>counted</h1>").file("magrathea.yml", "proxy: {kind: none}\n");
     site.deploy().ok();
+    let url = format!("http://127.0.0.1:{}/index.html", lab.http);
+    // By then the process that the deploy replaced has ended.
+    wrk(2, &url, Some(&site.host()), None, None);
     let agent = lab.pid("magrathea-agent");
     let router = lab.docker(&["ps", "-q", "--filter", &format!("name={}-router", lab.prefix())]);
     let processes = lab.docker(&["top", router.trim(), "-eo", "pid,comm"]);
@@ -34,8 +37,6 @@ pub fn measure_counting(lab: &Lab) -> Vec<Figure> {
         let router: f64 = processes.iter().map(|pid| processor_seconds(pid.trim())).sum();
         (processor_seconds(&agent), router)
     };
-    let url = format!("http://127.0.0.1:{}/index.html", lab.http);
-    wrk(2, &url, Some(&site.host()), None, None);
     let before = taken();
     let rate = wrk(SECONDS, &url, Some(&site.host()), None, None);
     // What is in the log still is read.

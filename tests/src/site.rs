@@ -73,6 +73,13 @@ impl Site {
         ended
     }
 
+    /// What the timeline says of an action since the app was made, the newest first.
+    pub fn told(&self, action: &str) -> Vec<String> {
+        let lines = self.td(&["timeline", "--limit", "100", "--json"]).ok().json();
+        let life = lines.as_array().unwrap().iter().take_while(|line| line["action"] != "app.created");
+        life.filter(|line| line["action"] == action).map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// The newest deploy's record.
     pub fn newest_deploy(&self) -> serde_json::Value {
         let list = self.td(&["deploy", "list", "--json"]);

@@ -43,18 +43,11 @@ fn used(site: &Site, metric: &str) -> Option<u64> {
     quotas.iter().find(|quota| quota["metric"] == metric)?["used"].as_u64()
 }
 
-/// How often it stands on the timeline since the app was made.
-fn told(site: &Site, action: &str) -> usize {
-    let lines = site.td(&["timeline", "--limit", "100", "--json"]).ok().json();
-    let life = lines.as_array().unwrap().iter().take_while(|line| line["action"] != "app.created");
-    life.filter(|line| line["action"] == action).count()
-}
-
 #[tokio::test]
 #[ignore = "needs the laboratory: make test"]
 async fn disk_is_counted_and_held_to_its_quota() {
     let lab = Lab::get();
-    let site = Site::new(&lab, "hoarder");
+    let site = Site::new(&lab, "warehouse");
     site.file("index.php", PAGE);
     deploy(&site, "1GiB", "1GiB").ok();
     until(INTERVAL, "both are measured", || used(&site, "files").is_some() && used(&site, "database").is_some());
@@ -76,7 +69,7 @@ async fn disk_is_counted_and_held_to_its_quota() {
 
     // Both are more than what is allowed from now on: the larger quota of the deploy before let it through.
     let (near, reached, closed) =
-        (told(&site, "quota.near"), told(&site, "quota.reached"), told(&site, "database.closed"));
+        (site.told("quota.near").len(), site.told("quota.reached").len(), site.told("database.closed").len());
     let refused = deploy(&site, "64MiB", "32MiB");
     assert_ne!(refused.code, 0, "{refused:?}");
     assert!(
@@ -87,9 +80,9 @@ async fn disk_is_counted_and_held_to_its_quota() {
     assert_eq!(site.newest_deploy()["failure"]["code"], "quota_reached");
     assert_eq!(site.get("/").await.0, 200, "what serves goes on");
     deploy(&site, "110MiB", "32MiB").ok();
-    until(INTERVAL, "people are told of the files", || told(&site, "quota.near") > near);
-    until(INTERVAL, "and of the database", || told(&site, "quota.reached") > reached);
-    until(INTERVAL, "the database is closed", || told(&site, "database.closed") > closed);
+    until(INTERVAL, "people are told of the files", || site.told("quota.near").len() > near);
+    until(INTERVAL, "and of the database", || site.told("quota.reached").len() > reached);
+    until(INTERVAL, "the database is closed", || site.told("database.closed").len() > closed);
     let (status, said) = site.get("/?rows=1").await;
     assert_eq!(status, 507, "{said}");
     assert!(said.contains("command denied"), "{said}");
@@ -101,10 +94,10 @@ async fn disk_is_counted_and_held_to_its_quota() {
     until(INTERVAL, "it stays closed", || used(&site, "database").is_some());
 
     // There is room again.
-    let opened = told(&site, "database.opened");
+    let opened = site.told("database.opened").len();
     assert_eq!(site.get("/?empty=1").await, (200, "done".into()));
-    until(INTERVAL, "the database is open", || told(&site, "database.opened") > opened);
+    until(INTERVAL, "the database is open", || site.told("database.opened").len() > opened);
     assert_eq!(site.get("/?rows=1").await, (200, "done".into()));
     until(INTERVAL, "the files are gone", || is_about(used(&site, "files").unwrap() + 1_000_000, files + 1_000_000));
-    assert_eq!(told(&site, "quota.reached"), reached + 1, "each is told once");
+    assert_eq!(site.told("quota.reached").len(), reached + 1, "each is told once");
 }

@@ -30,13 +30,6 @@ fn listed(site: &Site) -> Option<Value> {
     all.as_array().unwrap().iter().find(|quota| quota["app"] == *site.name).cloned()
 }
 
-/// The messages of such lines about the app since it was made, the newest first.
-fn told(site: &Site, action: &str) -> Vec<String> {
-    let lines = site.td(&["timeline", "--limit", "100", "--json"]).ok().json();
-    let life = lines.as_array().unwrap().iter().take_while(|line| line["action"] != "app.created");
-    life.filter(|line| line["action"] == action).map(|line| line["message"].as_str().unwrap().to_owned()).collect()
-}
-
 /// Fetches until the app answers so, and says how long that took.
 async fn answers(site: &Site, wanted: u16, within: Duration) -> Duration {
     let began = Instant::now();
@@ -86,14 +79,14 @@ async fn a_month_that_is_used_up_is_told_slows_visitors_or_shows_a_page() {
     let set = quota(&site, &["set", "popular", "--traffic", "10MB", "--json"]).ok().json();
     assert_eq!((&set["app"], &set["traffic"], &set["then"]), (&"popular".into(), &10_000_000.into(), &"warn".into()));
     quota(&site, &["set", "popular", "--traffic", "10MB"]).ok();
-    assert_eq!(told(&site, "quota.set"), ["a month may take 10 MB of traffic"], "the second time changes nothing");
+    assert_eq!(site.told("quota.set"), ["a month may take 10 MB of traffic"], "the second time changes nothing");
     for (bytes, action, count) in
         [(8_300_000, "quota.near", 1), (900_000, "quota.near", 2), (1_200_000, "quota.reached", 1)]
     {
         fetch(&site, 1, bytes).await;
-        until(INTERVAL, &format!("{action} is told"), || told(&site, action).len() == count);
+        until(INTERVAL, &format!("{action} is told"), || site.told(action).len() == count);
     }
-    let lines = [told(&site, "quota.reached"), told(&site, "quota.near")].concat();
+    let lines = [site.told("quota.reached"), site.told("quota.near")].concat();
     for (line, percent) in lines.iter().zip(["104 %", "92 %", "83 %"]) {
         assert_eq!(*line, format!("{percent} of the month's 10 MB of traffic are used"), "{lines:?}");
     }
@@ -168,7 +161,7 @@ async fn a_month_that_is_used_up_is_told_slows_visitors_or_shows_a_page() {
     quota(&site, &["set", "popular", "--traffic", "1TB", "--then", "page"]).ok();
     println!("lifted after {:?}", answers(&site, 200, AT_ONCE).await);
     assert!(fetch(&site, 2, 400_000).await < slow / 2);
-    until(INTERVAL, "it is told", || told(&site, "quota.lifted").len() == 1);
+    until(INTERVAL, "it is told", || site.told("quota.lifted").len() == 1);
     quota(&site, &["set", "popular", "--traffic", "10MB", "--then", "page"]).ok();
     answers(&site, 509, AT_ONCE).await;
     quota(&site, &["unset", "popular"]).ok();

@@ -37,6 +37,8 @@ pub struct Batch {
 pub struct InstanceLog {
     folder: PathBuf,
     inner: Mutex<Inner>,
+    /// Held while files are packed, and while all of them are removed.
+    packing: Mutex<()>,
     /// Everything before it may be read.
     written: watch::Sender<Cursor>,
 }
@@ -70,7 +72,8 @@ impl InstanceLog {
         }
         let inner =
             Inner { bounds, segments: held.segments, positions: held.positions, file, empty: 0, destroyed: false };
-        Ok(InstanceLog { folder, inner: Mutex::new(inner), written: watch::Sender::new(written) })
+        let written = watch::Sender::new(written);
+        Ok(InstanceLog { folder, inner: Mutex::new(inner), packing: Mutex::default(), written })
     }
 
     pub fn folder(&self) -> &Path {
@@ -153,6 +156,7 @@ impl InstanceLog {
 
     /// Packs what is full and removes what is too old or too much.
     pub fn tidy(&self, now: Timestamp) -> io::Result<()> {
+        let _packing = self.packing();
         // Lines of an instance that says nothing any more must not stay for ever in a segment that is not full.
         let (idle, at) = {
             let inner = self.inner();
@@ -169,6 +173,9 @@ impl InstanceLog {
         let newest = kept.pop();
         // Packing takes its time; writers and readers go on meanwhile.
         for old in kept.iter_mut().filter(|old| !old.packed) {
+            if self.inner().destroyed {
+                return Ok(());
+            }
             old.size = segment::pack(&self.folder, old.number)?;
             old.packed = true;
         }
@@ -199,9 +206,12 @@ impl InstanceLog {
 
     /// Removes everything, for good.
     pub fn destroy(&self) -> io::Result<bool> {
+        // What is being packed would leave a file behind: it is told to stop first.
+        self.inner().destroyed = true;
+        let _packing = self.packing();
         let mut inner = self.inner();
         let was_there = self.folder.is_dir();
-        (inner.destroyed, inner.file) = (true, None);
+        inner.file = None;
         inner.segments.clear();
         inner.positions.clear();
         match std::fs::remove_dir_all(&self.folder) {
@@ -213,6 +223,10 @@ impl InstanceLog {
     /// The segments there are, the oldest first.
     pub fn segments(&self) -> Vec<Segment> {
         self.inner().segments.clone()
+    }
+
+    fn packing(&self) -> MutexGuard<'_, ()> {
+        self.packing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -318,5 +332,23 @@ mod tests {
         log.bound(&LogBounds::default()).unwrap();
         log.append(&batch(1, 1), at(1)).unwrap();
         assert_eq!(log.segments().len(), 1);
+    }
+    #[test]
+    fn it_is_destroyed_while_it_is_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        for turn in 0..20 {
+            let log = InstanceLog::open(folder.path().join(format!("i{turn}"))).unwrap();
+            log.bound(&bounds(64 << 10, 1 << 20)).unwrap();
+            (0..40).for_each(|second| log.append(&batch(second, 50), at(second)).unwrap());
+            std::thread::scope(|scope| {
+                let packs = scope.spawn(|| log.tidy(at(40)));
+                while !segment::packed_path(log.folder(), 1).exists() && !packs.is_finished() {
+                    std::thread::yield_now();
+                }
+                assert!(log.destroy().unwrap());
+                packs.join().unwrap().unwrap();
+            });
+            assert!(!log.folder().exists());
+        }
     }
 }

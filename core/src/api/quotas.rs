@@ -41,6 +41,11 @@ impl QuotaInfo {
         self.app.clone().unwrap_or_else(|| format!("all of {} together", self.organisation))
     }
 
+    /// Whose it is and how it stands, in a line of its own.
+    pub fn notice(&self) -> String {
+        format!("traffic of {} this month: {self}", self.whose())
+    }
+
     /// Whether people are told of it.
     pub fn is_near(&self) -> bool {
         mark_of(self.percent, 0) > 0
@@ -55,14 +60,9 @@ impl QuotaInfo {
 impl std::fmt::Display for QuotaInfo {
     /// How much of it is used, and what that means for visitors.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let then = match (self.holds(), self.then) {
-            (Some(Then::Throttle), _) => "; visitors are served slowly",
-            (Some(_), _) => "; visitors see a page that says so",
-            (None, Then::Warn) => "",
-            (None, Then::Throttle) => ", then visitors are served slowly",
-            (None, Then::Page) => ", then visitors see a page that says so",
-        };
         let (used, most) = (describe_traffic(self.used), describe_traffic(self.traffic));
-        write!(f, "{used} of {most} ({} %){then}", self.percent)
+        write!(f, "{used} of {most} ({} %)", self.percent)?;
+        let link = if self.holds().is_some() { "; " } else { ", then " };
+        self.then.describe().map_or(Ok(()), |what| write!(f, "{link}{what}"))
     }
 }

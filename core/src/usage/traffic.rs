@@ -25,6 +25,15 @@ impl Then {
             Then::Page => "page",
         }
     }
+
+    /// What visitors notice, for people; nothing when they do not.
+    pub const fn describe(self) -> Option<&'static str> {
+        match self {
+            Then::Warn => None,
+            Then::Throttle => Some("visitors are served slowly"),
+            Then::Page => Some("visitors see a page that says so"),
+        }
+    }
 }
 
 impl std::str::FromStr for Then {

@@ -16,6 +16,14 @@ pub enum Whose {
 }
 
 impl Whose {
+    /// Whether what an app of an organisation takes counts.
+    pub fn covers(self, organisation: OrganisationId, app: AppId) -> bool {
+        match self {
+            Whose::App(of) => of == app,
+            Whose::Organisation(of) => of == organisation,
+        }
+    }
+
     /// As PostgreSQL has it: an app or an organisation.
     fn columns(self) -> (Option<Uuid>, Option<Uuid>) {
         match self {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use magrathea_core::api::QuotaInfo;
 use magrathea_core::clusters::StorageDriver;
 use magrathea_core::manifest::Sections;
 use magrathea_core::plan::{Plan, Spec};
@@ -72,8 +73,7 @@ pub async fn near_quotas(site: &Site, sections: &Sections, actor: Option<&Actor>
     let mut lines: Vec<String> = disk.iter().filter(|of| of.is_near()).map(QuotaUse::to_string).collect();
     if let Some(actor) = actor {
         let traffic = list_concerning(&conn, state, actor, &[(instance.organisation, instance.app)]).await?;
-        let near = traffic.iter().filter(|quota| quota.is_near());
-        lines.extend(near.map(|quota| format!("traffic of {} this month: {quota}", quota.whose())));
+        lines.extend(traffic.iter().filter(|quota| quota.is_near()).map(QuotaInfo::notice));
     }
     Ok(lines)
 }

@@ -1,23 +1,24 @@
 //! Traffic quotas: what a month has used is added up again and again; people are told, and routers are told whose visitors get
 //! less. Each time all of it is said anew, so that a router that was away, a raised quota and a new month need nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use magrathea_core::names::{AppId, ClusterName, Layer, OrganisationId};
+use magrathea_core::billing::Month;
+use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::usage::{Then, describe_traffic, mark_of, percent_of};
 use magrathea_core::wire::Limit;
 use uuid::Uuid;
 
 use super::apply::nodes_of;
 use crate::db::instances::Instance;
-use crate::db::quotas::{self, AppTraffic, TrafficQuota, Whose};
+use crate::db::quotas::{self, AppTraffic, TrafficQuota};
 use crate::db::timeline::NewEntry;
-use crate::db::{Client, apps, instances, timeline};
+use crate::db::{Client, instances, timeline};
 use crate::services::billing;
 use crate::state::State;
 
@@ -56,7 +57,10 @@ pub async fn traffic_used(
     state: &State,
     of: &[TrafficQuota],
 ) -> anyhow::Result<BTreeMap<Uuid, u64>> {
-    used_since(client, of, this_month(state).await?).await
+    if of.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    used_since(client, of, this_month(state).await).await
 }
 
 async fn used_since(
@@ -64,29 +68,23 @@ async fn used_since(
     of: &[TrafficQuota],
     month: Timestamp,
 ) -> anyhow::Result<BTreeMap<Uuid, u64>> {
-    if of.is_empty() {
-        return Ok(BTreeMap::new());
-    }
     let traffic = quotas::sum_traffic(client, of, month).await?;
     Ok(of.iter().map(|quota| (quota.id, used(quota, &traffic))).collect())
 }
 
 /// When it began.
-async fn this_month(state: &State) -> Result<Timestamp, jiff::Error> {
-    month_of(Timestamp::now(), billing::zone(state).await)
+async fn this_month(state: &State) -> Timestamp {
+    month_of(Timestamp::now(), &billing::zone(state).await)
 }
 
 /// When the month of an instant began.
-fn month_of(at: Timestamp, zone: TimeZone) -> Result<Timestamp, jiff::Error> {
-    Ok(at.to_zoned(zone.clone()).date().first_of_month().to_zoned(zone)?.timestamp())
+fn month_of(at: Timestamp, zone: &TimeZone) -> Timestamp {
+    Month::of(at, zone).period(zone).from
 }
 
 fn used(quota: &TrafficQuota, traffic: &[AppTraffic]) -> u64 {
-    let counts = |of: &&AppTraffic| match quota.whose {
-        Whose::App(app) => of.app == app,
-        Whose::Organisation(organisation) => of.organisation == organisation,
-    };
-    traffic.iter().filter(counts).map(|of| of.bytes).fold(0, u64::saturating_add)
+    let counts = traffic.iter().filter(|of| quota.whose.covers(of.organisation, of.app));
+    counts.map(|of| of.bytes).fold(0, u64::saturating_add)
 }
 
 /// Says how long it took to add up.
@@ -102,7 +100,11 @@ pub(super) async fn look(state: &Arc<State>) -> anyhow::Result<Duration> {
 async fn add_up(state: &State) -> anyhow::Result<BTreeMap<ClusterName, BTreeMap<String, Then>>> {
     let mut conn = state.db.conn().await?;
     let all = quotas::list_traffic_quotas(&conn).await?;
-    let month = this_month(state).await?;
+    let mut limited: BTreeMap<ClusterName, BTreeMap<String, Then>> = BTreeMap::new();
+    if all.is_empty() {
+        return Ok(limited);
+    }
+    let month = this_month(state).await;
     let used = used_since(&conn, &all, month).await?;
     let mut reached = Vec::new();
     for quota in all {
@@ -125,14 +127,11 @@ async fn add_up(state: &State) -> anyhow::Result<BTreeMap<ClusterName, BTreeMap<
             reached.push(quota);
         }
     }
-    let mut limited: BTreeMap<ClusterName, BTreeMap<String, Then>> = BTreeMap::new();
     if reached.is_empty() {
         return Ok(limited);
     }
-    let apps = apps::list_apps(&conn).await?;
-    let owners: HashMap<AppId, OrganisationId> = apps.iter().map(|app| (app.id, app.organisation_id)).collect();
     for instance in instances::list_instances(&conn).await? {
-        if let Some(then) = strictest(&reached, &instance, &owners) {
+        if let Some(then) = strictest(&reached, &instance) {
             limited.entry(instance.cluster.clone()).or_default().insert(instance.id.slug(), then);
         }
     }
@@ -140,12 +139,9 @@ async fn add_up(state: &State) -> anyhow::Result<BTreeMap<ClusterName, BTreeMap<
 }
 
 /// What the quotas that are reached mean for an instance.
-fn strictest(reached: &[TrafficQuota], instance: &Instance, owners: &HashMap<AppId, OrganisationId>) -> Option<Then> {
-    let concerns = |quota: &&TrafficQuota| match quota.whose {
-        Whose::App(app) => instance.app == app,
-        Whose::Organisation(organisation) => owners.get(&instance.app) == Some(&organisation),
-    };
-    reached.iter().filter(concerns).map(|quota| quota.then).max().filter(|then| *then != Then::Warn)
+fn strictest(reached: &[TrafficQuota], instance: &Instance) -> Option<Then> {
+    let concerns = reached.iter().filter(|quota| quota.whose.covers(instance.organisation, instance.app));
+    concerns.map(|quota| quota.then).max().filter(|then| *then != Then::Warn)
 }
 
 /// All at once: one that hangs keeps none waiting.
@@ -173,11 +169,7 @@ fn describe(quota: &TrafficQuota, month: Timestamp, percent: u64, mark: u8) -> O
     let whose = if quota.app_name.is_some() { "" } else { ", of all its apps together" };
     let most = describe_traffic(quota.bytes);
     let used = format!("{percent} % of the month's {most} of traffic are used{whose}");
-    let then = match quota.then {
-        Then::Warn => "",
-        Then::Throttle => ": visitors are served slowly until the month is over",
-        Then::Page => ": visitors see a page that says so until the month is over",
-    };
+    let then = quota.then.describe().map(|what| format!(": {what} until the month is over")).unwrap_or_default();
     let told = if quota.month == Some(month) { quota.mark } else { 0 };
     match mark {
         100 if told < 100 => Some(("quota.reached", format!("{used}{then}"))),
@@ -189,7 +181,10 @@ fn describe(quota: &TrafficQuota, month: Timestamp, percent: u64, mark: u8) -> O
 
 #[cfg(test)]
 mod tests {
+    use magrathea_core::names::OrganisationId;
+
     use super::*;
+    use crate::db::quotas::Whose;
 
     #[test]
     fn months_begin_in_the_operators_zone() {
@@ -199,7 +194,7 @@ mod tests {
             ("2026-10-31T23:30:00Z", "Europe/Rome", "2026-10-31T23:00:00Z"),
             ("2026-10-31T22:30:00Z", "Europe/Rome", "2026-09-30T22:00:00Z"),
         ] {
-            let month = month_of(at.parse().unwrap(), TimeZone::get(zone).unwrap()).unwrap();
+            let month = month_of(at.parse().unwrap(), &TimeZone::get(zone).unwrap());
             assert_eq!(month, begins.parse().unwrap(), "{at} {zone}");
         }
     }

@@ -3,7 +3,7 @@
 use magrathea_core::api::{QuotaInfo, SetQuota};
 use magrathea_core::names::{AppId, AppName, OrganisationId};
 use magrathea_core::people::{Place, Verb};
-use magrathea_core::usage::{Then, describe_traffic, parse_traffic, percent_of};
+use magrathea_core::usage::{describe_traffic, parse_traffic, percent_of};
 
 use super::access::{Reach, find_app, require_at};
 use super::apps::tell;
@@ -33,10 +33,7 @@ pub async fn list_concerning(
     apps: &[(OrganisationId, AppId)],
 ) -> Result<Vec<QuotaInfo>, ApiError> {
     let mut all = quotas::list_traffic_quotas(client).await?;
-    all.retain(|quota| match quota.whose {
-        Whose::App(app) => apps.iter().any(|(_, of)| *of == app),
-        Whose::Organisation(organisation) => apps.iter().any(|(of, _)| *of == organisation),
-    });
+    all.retain(|quota| apps.iter().any(|(organisation, app)| quota.whose.covers(*organisation, *app)));
     let seen: Vec<bool> = all.iter().map(|quota| sees(actor, quota)).collect();
     let described = describe(client, state, all).await?.into_iter().zip(seen);
     Ok(described.filter_map(|(info, seen)| (seen || info.holds().is_some()).then_some(info)).collect())
@@ -75,11 +72,7 @@ pub async fn set(state: &State, actor: &Actor, wanted: &SetQuota) -> Result<Quot
     let tx = conn.transaction().await?;
     let named = find(&tx, actor, (wanted.app.as_deref(), wanted.organisation.as_deref())).await?;
     if quotas::set_traffic_quota(&tx, named.whose(), (bytes, wanted.then), &actor.name).await? {
-        let then = match wanted.then {
-            Then::Warn => "",
-            Then::Throttle => ", then visitors are served slowly",
-            Then::Page => ", then visitors see a page that says so",
-        };
+        let then = wanted.then.describe().map(|what| format!(", then {what}")).unwrap_or_default();
         let message = format!("a month may take {} of traffic{then}", describe_traffic(bytes));
         named.tell(&tx, actor, "quota.set", &message).await?;
     }

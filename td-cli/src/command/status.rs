@@ -45,7 +45,7 @@ fn notices(printer: &Printer, status: &Status) {
         }
     }
     for quota in &status.traffic_quotas {
-        printer.warning(&format!("traffic of {} this month: {quota}", quota.whose()));
+        printer.warning(&quota.notice());
     }
     for instance in &status.instances {
         for quota in instance.quotas.iter().filter(|quota| quota.is_near()) {

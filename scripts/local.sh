@@ -179,10 +179,10 @@ start_agent() {
     daemon magrathea-agent "$home/log/agent.log" "$home/bin/magrathea-agent" run --data "$home/agent" --prefix "$prefix"
 }
 
-# Every node is connected and every shared service runs.
+# Every node that carries more than replicas is connected, and every shared service runs.
 cluster_is_ready() {
     "$home/bin/td" status --json | jq -e '
-        [.clusters[].nodes[]] | length > 0 and all(
+        [.clusters[].nodes[] | select(.layers != ["app"])] | length > 0 and all(
             .state == "connected" and (.services | length > 0 and all(.running >= .wanted and .running > 0)))'
 }
 

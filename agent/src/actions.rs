@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Blobs};
 use crate::clean::SWARM_MARKER;
+use crate::crossing;
+use crate::engine::Ours;
 use crate::fail::{Doing, Outcome, cancelled, node, with_hint};
 use crate::node::NodeAgent;
 use crate::reporter::Reporter;
@@ -35,6 +37,11 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
     match action {
         Action::Report(_) => reply(report(agent).boxed().await),
         Action::Join(action) => reply(join(agent, &action).boxed().await),
+        Action::Invite(_) => reply(agent.engine.invite().boxed().await),
+        Action::Admit(action) => reply(agent.engine.admit(&action).boxed().await.map(|()| Admitted {})),
+        Action::Suspend(action) => {
+            reply(agent.engine.suspend(&action.name).boxed().await.map(|changed| Suspended { changed }))
+        }
         Action::Ensure(action) => unless_cancelled(call, reply_of(ensure(agent, action)).boxed()).await,
         Action::Remove(action) => reply(remove(agent, action).boxed().await),
         Action::Build(action) => {
@@ -78,7 +85,10 @@ pub async fn perform(agent: &Arc<NodeAgent>, call: &Call, action: Action) -> Out
             unless_cancelled(call, reply_of(opened).boxed()).await
         }
         Action::Shutdown(_) => {
-            reply(agent.engine.remove_all_services().boxed().await.map(|changed| Removed { changed }))
+            let removed = async {
+                if services(agent).await?.is_empty() { Ok(false) } else { agent.engine.remove_all_services().await }
+            };
+            reply(removed.boxed().await.map(|changed| Removed { changed }))
         }
     }
 }
@@ -114,11 +124,22 @@ pub async fn report(agent: &NodeAgent) -> Outcome<NodeReport> {
 async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
     let _turn = agent.serial.turn("join".into()).await;
     let no_bridge = agent.engine.instance_gateway().await?.is_none();
-    let created = agent.engine.join_swarm(action.advertise).await?;
+    let marker = agent.folders.state(SWARM_MARKER);
+    let created = match &action.entry {
+        Some(entry) => {
+            let ours = if folders::load::<bool>(&marker)?.is_some() { Ours::Yes } else { Ours::No };
+            agent.engine.enter_swarm(action.advertise, entry, ours).await?
+        }
+        None => agent.engine.make_swarm(action.advertise).await?,
+    };
     if created {
-        folders::store(&agent.folders.state(SWARM_MARKER), &no_bridge)?;
+        folders::store(&marker, &no_bridge)?;
     }
-    agent.engine.label_node(&action.layers, action.zone.as_deref()).await?;
+    // A node that has entered is labelled by its manager, when everything that replicas need is there.
+    if action.entry.is_none() {
+        agent.engine.label_node(&action.layers, action.zone.as_deref()).await?;
+        agent.engine.dismiss_others(&action.others).await?;
+    }
     let mut gateway = agent.engine.instance_gateway().await?;
     // The engine makes the bridge a moment after the swarm.
     for _ in 0..BRIDGE_TRIES {
@@ -134,7 +155,7 @@ async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
             "leave and make the swarm again, or restart the engine",
         )
     })?;
-    Ok(Joined { created, instance_gateway })
+    Ok(Joined { created, instance_gateway, id: agent.engine.swarm_id().await? })
 }
 
 async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
@@ -149,6 +170,9 @@ async fn ensure(agent: &NodeAgent, action: Ensure) -> Outcome<Ensured> {
         Spec::Database(spec) => database::ensure(agent, spec, &secrets).await.map(|()| true)?,
         Spec::Service(spec) => {
             let changed = engine.ensure_service(spec, (resource.layer, &resource.key), &secrets, folders).await?;
+            if let Some(slug) = crossing::slug_of(&spec.name) {
+                crossing::open(engine, folders, &slug).await?;
+            }
             if changed {
                 // Swarm has chosen which replicas are too many, and tells them to end in three seconds.
                 agent.router.leave_out(engine.going(spec).await?).await?;
@@ -174,7 +198,12 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
     let (engine, folders) = (&agent.engine, &agent.folders);
     let destroy = action.data == DataFate::Destroy;
     let changed = match &action.resource.spec {
-        Spec::Network(spec) => engine.remove_network(&engine.prefix().name(&spec.name)).await?,
+        Spec::Network(spec) => {
+            // One that an earlier release left would hold the network.
+            crossing::close(folders, &spec.name).await?;
+            engine.remove_service(&engine.prefix().name(&crossing::name(&spec.name))).await?;
+            engine.remove_network(&engine.prefix().name(&spec.name)).await?
+        }
         Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
         Spec::Database(spec) if destroy => database::destroy(agent, spec).await.map(|()| true)?,
         Spec::Logs(spec) if destroy => {
@@ -187,6 +216,9 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
         Spec::Service(spec) => {
             agent.router.forget(&spec.name).await?;
             agent.checks.forget(&spec.name);
+            if let Some(slug) = crossing::slug_of(&spec.name) {
+                crossing::close(folders, &slug).await?;
+            }
             engine.remove_service(&engine.prefix().name(&spec.name)).await?
         }
         Spec::Cache(spec) => agent.caches.remove(&spec.slug).await?,
@@ -214,17 +246,28 @@ fn turn_of(spec: &Spec) -> String {
     }
 }
 
+/// The services that this node's engine manages: those of the whole swarm on its manager, none on another node.
+async fn services(agent: &NodeAgent) -> Outcome<Vec<HeldService>> {
+    match agent.engine.swarm_state().await?.as_str() {
+        "worker" => Ok(Vec::new()),
+        _ => agent.engine.list_services().await,
+    }
+}
+
 async fn inventory(agent: &NodeAgent) -> Outcome<Holdings> {
     firewall::refresh(&agent.engine, &agent.folders).await?;
-    Ok(Holdings { services: agent.engine.list_services().await?, images: agent.engine.list_release_images().await? })
+    Ok(Holdings { services: services(agent).await?, images: agent.engine.list_release_images().await? })
 }
 
 async fn prune(agent: &NodeAgent, action: &Prune) -> Outcome<Pruned> {
     let mut pruned = Pruned::default();
-    let own: Vec<_> = agent.engine.list_services().await?.into_iter().map(|service| service.name).collect();
+    let own: Vec<_> = services(agent).await?.into_iter().map(|service| service.name).collect();
     for name in &action.services {
         agent.checks.forget(name);
         let outcome = if own.contains(name) {
+            if let Some(slug) = crossing::slug_of(name) {
+                crossing::close(&agent.folders, &slug).await?;
+            }
             match agent.router.forget(name).await {
                 Ok(_) => agent.engine.remove_service(&agent.engine.prefix().name(name)).await,
                 Err(error) => Err(error),

@@ -3,9 +3,9 @@
 use crate::config::EngineOptions;
 use crate::engine::{Engine, GATEWAY_BRIDGE};
 use crate::folders::{self, Folders};
-use crate::{build, firewall, storage};
+use crate::{build, crossing, firewall, storage};
 
-/// Present when the agent's own Join made the swarm; says whether the engine made its bridge for it, too.
+/// Present when the agent's own Join made the swarm or entered it; says whether the engine made its bridge for it, too.
 pub const SWARM_MARKER: &str = "swarm-created.json";
 
 /// Stops this installation's services; data stays.
@@ -21,6 +21,11 @@ pub async fn run_stop(options: &EngineOptions) -> anyhow::Result<()> {
 pub async fn run_clean(options: &EngineOptions) -> anyhow::Result<()> {
     let folders = Folders::new(&options.data);
     let engine = Engine::connect(&options.docker, options.prefix.clone()).await?;
+    crossing::close_all(&folders).await?;
+    // Where another node manages, Swarm would bring back what is removed here; out of the swarm, it brings it elsewhere.
+    if engine.swarm_state().await? == "worker" && folders::load::<bool>(&folders.state(SWARM_MARKER))?.is_some() {
+        engine.leave_swarm().await?;
+    }
     engine.remove_everything().await?;
     leave_swarm(&engine, &folders).await?;
     firewall::remove(&engine, &folders).await?;

@@ -3,12 +3,13 @@
 //! One nftables table is shared by all installations on the node; each puts its own ports into the sets. The table only
 //! drops: what it lets pass, the engine's own rules still judge.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use magrathea_core::plan::FirewallSpec;
+use magrathea_core::plan::{FirewallSpec, OVERLAY_POOL};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, GATEWAY_BRIDGE, OVERLAY_POOL};
+use crate::engine::{Engine, GATEWAY_BRIDGE};
 use crate::fail::Outcome;
 use crate::folders::{self, Folders};
 use crate::program::{run_program, run_program_with};
@@ -26,9 +27,12 @@ struct Doors {
     gateway: Option<IpAddr>,
     /// The interface of the builds' bridge.
     build_bridge: String,
-    /// The swarm's nodes.
+    /// The swarm's nodes: those that a manager knows, and those of the cluster.
     #[serde(default)]
-    peers: Vec<IpAddr>,
+    peers: BTreeSet<IpAddr>,
+    /// The cluster's nodes.
+    #[serde(default)]
+    nodes: Vec<IpAddr>,
 }
 
 /// Opens and closes. Says whether anything changed.
@@ -39,7 +43,8 @@ pub async fn ensure(engine: &Engine, folders: &Folders, spec: &FirewallSpec) -> 
         instance_ports: spec.instance_ports.clone(),
         gateway: engine.instance_gateway().await?,
         build_bridge: engine.prefix().name("build"),
-        peers: engine.peers().await?,
+        peers: peers(engine, &spec.nodes).await?,
+        nodes: spec.nodes.clone(),
     };
     put(folders, &doors, held.as_ref()).await?;
     Ok(held.as_ref() != Some(&doors))
@@ -66,11 +71,16 @@ pub async fn restore(engine: &Engine, folders: &Folders) {
 /// Lets in nodes that joined the swarm meanwhile, and no longer those that left.
 pub async fn refresh(engine: &Engine, folders: &Folders) -> Outcome<()> {
     let Some(held) = folders::load::<Doors>(&folders.state(STATE))? else { return Ok(()) };
-    let doors = Doors { peers: engine.peers().await?, ..held.clone() };
+    let doors = Doors { peers: peers(engine, &held.nodes).await?, ..held.clone() };
     if doors == held {
         return Ok(());
     }
     put(folders, &doors, Some(&held)).await
+}
+
+async fn peers(engine: &Engine, nodes: &[IpAddr]) -> Outcome<BTreeSet<IpAddr>> {
+    let reachable = nodes.iter().copied().filter(|node| !node.is_loopback());
+    Ok(engine.peers().await?.into_iter().chain(reachable).collect())
 }
 
 /// Takes this installation's ports away, and the table when none is left. Says whether there were any.
@@ -80,6 +90,7 @@ pub async fn remove(engine: &Engine, folders: &Folders) -> Outcome<bool> {
         build_bridge: engine.prefix().name("build"),
         gateway: held.gateway,
         peers: held.peers.clone(),
+        nodes: held.nodes.clone(),
         ..Doors::default()
     };
     run_program_with("nft", &["-f", "-"], &render(&nothing, Some(&held))).await?;
@@ -134,10 +145,13 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
         None => String::new(),
     };
     // The kernel takes the overlay's packets from whoever sends them; they bear no signature.
-    let mut tunnel = String::new();
+    let (mut tunnel, mut peers) = (String::new(), String::new());
     for peer in &doors.peers {
         let family = if peer.is_ipv4() { "ip" } else { "ip6" };
         tunnel.push_str(&format!("add rule inet magrathea input {family} saddr {peer} udp dport {TUNNEL} accept\n"));
+        // What a container sends there bears this node's address, which is believed: it may ask for pages, as everybody may.
+        let to_peer = format!("add rule inet magrathea forward iifname @closed {family} daddr {peer}");
+        peers.push_str(&format!("{to_peer} meta l4proto != tcp drop\n{to_peer} tcp dport != @public_ports drop\n"));
     }
     tunnel.push_str(&format!("add rule inet magrathea input iifname != \"lo\" udp dport {TUNNEL} counter drop\n"));
     text.push_str(&format!(
@@ -154,6 +168,7 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
          add rule inet magrathea input iifname @closed drop\n\
          add rule inet magrathea forward ct state established,related accept\n\
          add rule inet magrathea forward oifname @closed drop\n\
+         {peers}\
          add rule inet magrathea forward iifname @closed oifname \"docker*\" drop\n\
          add rule inet magrathea forward iifname @closed oifname \"br-*\" drop\n\
          add rule inet magrathea forward iifname @closed ip daddr {{ {OVERLAY_POOL}, 169.254.0.0/16 }} drop\n\
@@ -172,7 +187,8 @@ mod tests {
             instance_ports: vec![3306],
             gateway: Some([172, 18, 0, 1].into()),
             build_bridge: "mag-build".into(),
-            peers: vec![[192, 0, 2, 7].into()],
+            peers: [[192, 0, 2, 7].into()].into(),
+            nodes: Vec::new(),
         }
     }
 

@@ -87,6 +87,7 @@ impl Folders {
             (self.identity(), 0o700),
             (self.state("routes"), 0o700),
             (self.state("caches"), 0o700),
+            (self.state("crossings"), 0o700),
             (self.state("storage"), 0o700),
             (self.state("databases"), 0o700),
             (self.state("programs"), 0o700),

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 pub mod clean;
 pub mod config;
+mod crossing;
 mod database;
 pub mod engine;
 pub mod enrol;

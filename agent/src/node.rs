@@ -17,7 +17,7 @@ use crate::router::Router;
 use crate::serial::Serial;
 use crate::spool::Spool;
 use crate::usage::Ledger;
-use crate::watch::{Events, watch_engine};
+use crate::watch::{Events, watch_elsewhere, watch_engine};
 use crate::{build, firewall, streams, usage};
 
 /// How long an end waits for what is under way.
@@ -64,6 +64,7 @@ impl NodeAgent {
             tasks,
         });
         agent.tasks.spawn(watch_engine(agent.clone(), agent.stop.clone()));
+        agent.tasks.spawn(watch_elsewhere(agent.clone(), agent.stop.clone()));
         streams::tidy(&agent).await;
         agent.tasks.spawn(collect(agent.clone(), agent.stop.clone()));
         agent.tasks.spawn(usage::watch(agent.clone(), agent.stop.clone()));

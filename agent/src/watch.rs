@@ -1,7 +1,7 @@
 //! Listens to the engine: keeps router and caches in line with containers that come and go, and notes replicas that
 //! ended by themselves. Needs no gateway.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use magrathea_core::wire::Observation;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use crate::crossing;
 use crate::engine::{ContainerEvent, Engine, Happening, Running};
 use crate::health::{Answer, Prober};
 use crate::node::NodeAgent;
@@ -21,6 +22,10 @@ const RECONNECT: Duration = Duration::from_millis(500);
 /// decides from then on.
 const LISTEN_LIMIT: Duration = Duration::from_secs(60);
 const LISTEN_POLL: Duration = Duration::from_millis(50);
+/// Between two looks at the swarm's other nodes: before Swarm ends a replica there, it waits for three seconds…
+const ELSEWHERE: Duration = Duration::from_secs(1);
+/// …and where there are no others.
+const ELSEWHERE_ALONE: Duration = Duration::from_secs(5);
 
 /// Tells container events to whoever waits for one.
 #[derive(Debug, Clone)]
@@ -55,6 +60,7 @@ pub async fn watch_engine(agent: Arc<NodeAgent>, stop: CancellationToken) {
 async fn listen(agent: &Arc<NodeAgent>, stop: &CancellationToken) {
     let mut events = std::pin::pin!(agent.engine.container_events());
     // What happens during the comparison is told after it.
+    crossing::restore(&agent.engine, &agent.folders).await;
     agent.router.resync().await;
     resync_caches(agent, stop);
     let mut told = HashSet::new();
@@ -73,18 +79,18 @@ async fn handle(agent: &Arc<NodeAgent>, stop: &CancellationToken, told: &mut Has
     match event.happening {
         Happening::Started if event.role.as_deref() == Some("router") => agent.router.resync().await,
         Happening::Started if event.role.as_deref() == Some("varnish") => resync_caches(agent, stop),
-        Happening::Started if event.slug.is_some() => {
-            let (agent, stop, event) = (agent.clone(), stop.clone(), event.clone());
-            agent.tasks.clone().spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = join(&agent, &event) => {}
-                }
-            });
-        }
+        Happening::Started if event.slug.is_some() => match crossing::slug_of(&event.service) {
+            Some(slug) => open_crossing(agent, stop, slug),
+            None => join_later(agent, stop, (event.service.clone(), event.container.clone())),
+        },
         Happening::Told => drop(told.insert(event.container.clone())),
         Happening::Died { exit_code } => {
             agent.router.left(event.container.clone()).await;
+            if let Some(slug) = crossing::slug_of(&event.service)
+                && let Err(error) = crossing::interrupt(&agent.folders, &slug).await
+            {
+                tracing::warn!(%error, slug, "the way to other nodes is not closed");
+            }
             let was_told = told.remove(&event.container);
             if let (false, Some(slug)) = (was_told, &event.slug) {
                 let died = Observation::ReplicaDied {
@@ -104,22 +110,68 @@ async fn handle(agent: &Arc<NodeAgent>, stop: &CancellationToken, told: &mut Has
     let _ = agent.events.0.send(event);
 }
 
+/// Looks for replicas on the swarm's other nodes, of which this engine tells nothing by itself, until told to stop. A look that
+/// fails changes nothing.
+pub async fn watch_elsewhere(agent: Arc<NodeAgent>, stop: CancellationToken) {
+    let mut known: BTreeMap<String, Running> = BTreeMap::new();
+    let mut pause = Duration::ZERO;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let now = match agent.engine.elsewhere().await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::debug!(%error, "replicas on other nodes are not known");
+                pause = ELSEWHERE_ALONE;
+                continue;
+            }
+        };
+        pause = if now.is_some() { ELSEWHERE } else { ELSEWHERE_ALONE };
+        let now: BTreeMap<_, _> =
+            now.into_iter().flatten().map(|replica| (replica.container.clone(), replica)).collect();
+        for gone in known.keys().filter(|container| !now.contains_key(*container)) {
+            agent.router.left(gone.clone()).await;
+        }
+        for (container, replica) in now.iter().filter(|(container, _)| !known.contains_key(*container)) {
+            join_later(&agent, &stop, (replica.service.clone(), container.clone()));
+        }
+        known = now;
+    }
+}
+
+fn open_crossing(agent: &Arc<NodeAgent>, stop: &CancellationToken, slug: String) {
+    let (agent, stop) = (agent.clone(), stop.clone());
+    agent.tasks.clone().spawn(async move {
+        let opened = stop.run_until_cancelled(crossing::open(&agent.engine, &agent.folders, &slug)).await;
+        if let Some(Err(error)) = opened {
+            tracing::warn!(%error, slug, "replicas on other nodes are out of reach");
+        }
+    });
+}
+
+/// A service and one of its containers.
+type Joining = (String, String);
+
+fn join_later(agent: &Arc<NodeAgent>, stop: &CancellationToken, joining: Joining) {
+    let (agent, stop) = (agent.clone(), stop.clone());
+    agent.tasks.clone().spawn(async move { stop.run_until_cancelled(join(&agent, &joining)).await });
+}
+
 /// Hands a replica that Swarm started to the router, once it is well: as its release's health check wants it, or, when
 /// this agent was not told of one, once it listens.
-async fn join(agent: &Arc<NodeAgent>, event: &ContainerEvent) {
-    let Some(port) = agent.router.port_of(&event.service).await else { return };
-    let check = agent.checks.get(&event.service);
+async fn join(agent: &Arc<NodeAgent>, joining: &Joining) {
+    let (service, container) = joining;
+    let Some(port) = agent.router.port_of(service).await else { return };
+    let check = agent.checks.get(service);
     let Ok(prober) = check.as_ref().map(|check| Prober::new(agent, check)).transpose() else { return };
     let pause = check.map_or(LISTEN_POLL, |check| check.interval.0.max(LISTEN_POLL));
     let begun = tokio::time::Instant::now();
-    while let Some(replica) = replica_of(&agent.engine, event).await {
+    while let Some(replica) = replica_of(&agent.engine, joining).await {
         if let Some(address) = replica.address.map(|ip| SocketAddr::new(ip, port)) {
             let well = match &prober {
                 Some(prober) => prober.ask(&replica, begun.elapsed()).await == Answer::Well,
                 None => tokio::net::TcpStream::connect(address).await.is_ok(),
             };
             if well || begun.elapsed() > LISTEN_LIMIT {
-                agent.router.joined(event.service.clone(), event.container.clone(), address).await;
+                agent.router.joined(service.clone(), container.clone(), address).await;
                 return;
             }
         }
@@ -128,9 +180,9 @@ async fn join(agent: &Arc<NodeAgent>, event: &ContainerEvent) {
 }
 
 /// The replica; none when it is gone.
-async fn replica_of(engine: &Engine, event: &ContainerEvent) -> Option<Running> {
-    let running = engine.staying(&event.service).await.ok()?;
-    running.into_iter().find(|replica| replica.container == event.container)
+async fn replica_of(engine: &Engine, (service, container): &Joining) -> Option<Running> {
+    let running = engine.staying(service).await.ok()?;
+    running.into_iter().find(|replica| replica.container == *container)
 }
 
 fn resync_caches(agent: &Arc<NodeAgent>, stop: &CancellationToken) {

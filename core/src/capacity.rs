@@ -163,10 +163,15 @@ mod tests {
         let text = format!(
             "clusters:\n  milan:\n    db: {{memory: 2GiB}}\n    proxy: {{memory: 1GiB}}\n    capacity: {{{capacity}}}\n    nodes:\n\
              \x20     one: {{address: 192.0.2.1, layers: [storage, db, app, proxy, routing, support]}}\n\
-             \x20     two: {{address: 192.0.2.2, layers: [storage, app]}}\n\
-             \x20     three: {{address: 192.0.2.3, layers: [routing]}}\n"
+             \x20     two: {{address: 192.0.2.2, layers: [app]}}\n"
         );
-        parse_clusters("clusters.yml", &text).unwrap().clusters.into_values().next().unwrap()
+        let mut cluster = parse_clusters("clusters.yml", &text).unwrap().clusters.into_values().next().unwrap();
+        // As it may be one day: more than one node with storage, and one without replicas.
+        let two = cluster.nodes.get_mut(&"two".parse::<NodeName>().unwrap()).unwrap();
+        two.layers.insert(Layer::Storage);
+        let three = crate::clusters::Node { layers: [Layer::Routing].into(), ..two.clone() };
+        cluster.nodes.insert("three".parse().unwrap(), three);
+        cluster
     }
 
     fn report(memory: u64, cpus: u32, disk: u64) -> NodeReport {

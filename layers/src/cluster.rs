@@ -45,6 +45,7 @@ fn global(input: &ClusterInput<'_>, on: Layer, name: &str) -> Result<ServiceSpec
         image: image(input.images, "clusters", name)?,
         mode: ServiceMode::Global,
         on,
+        spread: false,
         network: ServiceNetwork::Bridge,
         user: None,
         command: Vec::new(),

@@ -10,6 +10,7 @@ mod db;
 mod proxy;
 mod render;
 mod routing;
+mod spread;
 mod storage;
 mod support;
 
@@ -24,6 +25,7 @@ use magrathea_core::plan::{Resource, Spec};
 pub use app::replica_port;
 pub use db::{MEMCACHED_PORT, OLD_PASSWORD, PASSWORD};
 pub use routing::{BASIC_AUTH_SECRET, basic_auth_hash, default_host, refresh_lists};
+pub use spread::{Pin, find_pin};
 
 /// Everything that rendering an instance needs to know.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ use minijinja::{Value, context};
 use crate::access::render_list;
 use crate::app::{replica_port, requests_at_once, service_name, timeout_seconds};
 use crate::render::render;
+use crate::spread::is_spread;
 use crate::{InstanceInput, LayerError, check, resource};
 
 /// The secret that holds one [`basic_auth_hash`] a line. The gateway makes it out of the one that `access.basic_auth`
@@ -111,7 +112,7 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         service: service_name(input, WEB),
         port: replica_port(input.uid),
         backend: render("backend.cfg", include_str!("../templates/backend.cfg.j2"), values)?,
-        server_options: "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s".into(),
+        server_options: server_options(input),
         at_once: Some(requests_at_once(input)),
         files,
         certificates: plan_certificates(input)?,
@@ -119,6 +120,15 @@ pub fn plan_routing(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
         canary: None,
     };
     Ok(vec![resource(Layer::Routing, "route", Spec::Route(spec))])
+}
+
+fn server_options(input: &InstanceInput<'_>) -> String {
+    let options = "check inter 2s fastinter 250ms downinter 500ms fall 2 rise 1 pool-purge-delay 10s";
+    if !is_spread(input) {
+        return options.to_owned();
+    }
+    // From a node that is gone nothing comes back, not even a refusal: what it does not confirm is asked of another replica.
+    format!("{options} tcp-ut 5s")
 }
 
 fn https_only(input: &InstanceInput<'_>) -> Result<bool, LayerError> {

@@ -11,6 +11,7 @@ use magrathea_core::plan::{
 use magrathea_core::units::ByteSize;
 
 use crate::app::{document_root, service_name};
+use crate::spread::{is_spread, plan_crossing};
 use crate::{InstanceInput, LayerError, check, resource};
 
 /// Where the release's code is in its container.
@@ -33,6 +34,8 @@ pub struct Writable {
 pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerError> {
     // The network is not storage, but every later layer's services are attached to it, so it is laid first.
     let mut resources = vec![resource(Layer::Storage, "network", Spec::Network(NetworkSpec { name: input.slug() }))];
+    // Nor is the way into it, through which new replicas are asked how they are.
+    resources.extend(plan_crossing(input)?);
     let mounts = plan_writable(input)?.mounts;
     if !mounts.is_empty() {
         let assets: Vec<_> = mounts.iter().filter(|mount| mount.name == ASSETS_MOUNT).cloned().collect();
@@ -43,6 +46,7 @@ pub fn plan_storage(input: &InstanceInput<'_>) -> Result<Vec<Resource>, LayerErr
             quota: input.sections.storage.quota,
             uid: input.uid,
             mounts,
+            spread: is_spread(input),
         };
         resources.push(resource(Layer::Storage, "files", Spec::Storage(storage.clone())));
         if !assets.is_empty() {

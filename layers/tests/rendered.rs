@@ -6,6 +6,8 @@ mod common;
 
 use common::{Case, span, texts};
 use magrathea_core::manifest::{Location, Mysql, Replicas, Stack, Worker, Writable, WritableKind};
+use magrathea_core::names::Layer;
+use magrathea_core::plan::{Resource, Spec};
 use magrathea_core::units::ByteSize;
 use proptest::prelude::*;
 
@@ -81,6 +83,69 @@ fn workers_are_the_release_with_another_command() {
         assert!(error.to_string().starts_with(&format!("app_layer.workers.{name}")), "{error}");
         assert!(error.to_string().contains(refused), "{error}");
     }
+}
+
+#[test]
+fn replicas_are_spread_unless_they_need_what_one_node_has() {
+    let mut case = Case::small(Stack::Static).with_second_node();
+    case.sections.app_layer.workers.insert("queue".parse().unwrap(), worker("php worker.php"));
+    // What is each node's own keeps nothing on one of them.
+    let own = Writable { kind: WritableKind::Local, scripts: None };
+    case.sections.storage.writable.insert("cache".into(), own);
+    let resources = case.plan().unwrap();
+    let service = |resources: &[Resource], key: &str| match &resources.iter().find(|r| r.key == key)?.spec {
+        Spec::Service(service) => Some((**service).clone()),
+        _ => None,
+    };
+    let is_spread = |resources: &[Resource], key: &str| service(resources, key).unwrap().spread;
+    assert!(is_spread(&resources, "app/web") && is_spread(&resources, "app/queue"));
+    // Before any replica there is a way to it.
+    let keys: Vec<_> = resources.iter().take(3).map(|resource| resource.key.as_str()).collect();
+    assert_eq!(keys, ["storage/network", "storage/crossing", "storage/files"]);
+    let crossing = service(&resources, "storage/crossing").unwrap();
+    assert_eq!((crossing.on, crossing.spread), (Layer::Routing, false));
+    insta::assert_snapshot!("crossing", serde_json::to_string_pretty(&crossing).unwrap());
+    let storage = resources.iter().find_map(|resource| match &resource.spec {
+        Spec::Storage(storage) => Some(storage.spread),
+        _ => None,
+    });
+    assert_eq!(storage, Some(true));
+    let texts = texts(&resources);
+    assert!(texts["/etc/magrathea/apache.conf"].contains("RemoteIPInternalProxy 172.18.0.1 10.201.0.0/16\n"));
+
+    for (pin, reason) in [
+        (
+            (|case| {
+                let uploads = Writable { kind: WritableKind::Shared, scripts: None };
+                case.sections.storage.writable.insert("uploads".into(), uploads);
+            }) as fn(&mut Case),
+            "storage.writable.uploads is kept there",
+        ),
+        (
+            |case| case.sections.db.mysql = Some(Mysql::default()),
+            "the database of db.mysql is reached from there alone",
+        ),
+        (|case| case.sections.app_layer.health.command = Some("true".into()), "app_layer.health.command is run there"),
+    ] {
+        let mut pinned = case.clone();
+        pin(&mut pinned);
+        let said = magrathea_layers::find_pin(&pinned.sections, &pinned.cluster).unwrap().to_string();
+        assert_eq!(said, format!("all replicas are on node node1: {reason}"));
+        let resources = pinned.plan().unwrap();
+        assert!(!is_spread(&resources, "app/web") && !is_spread(&resources, "app/queue"), "{reason}");
+        assert!(service(&resources, "storage/crossing").is_none(), "{reason}");
+        // On a cluster with one app node there is nothing to say.
+        assert_eq!(magrathea_layers::find_pin(&pinned.sections, &Case::small(Stack::Static).cluster), None);
+    }
+    // A worker that is asked by a command stays alone.
+    let queue = case.sections.app_layer.workers.values_mut().next().unwrap();
+    queue.health.command = Some("true".into());
+    let resources = case.plan().unwrap();
+    assert!(is_spread(&resources, "app/web") && !is_spread(&resources, "app/queue"));
+}
+
+fn worker(run: &str) -> Worker {
+    Worker { run: Some(run.into()), ..Worker::default() }
 }
 
 #[test]

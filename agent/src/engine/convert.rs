@@ -7,7 +7,7 @@ use magrathea_core::names::{Layer, ReleaseNumber};
 use magrathea_core::plan::{ENV_SECRET, MountSource, NodeFolder, ServiceMode, ServiceNetwork, ServiceSpec};
 
 use super::label;
-use super::swarm::zone_label;
+use super::nodes::{layer_label, spread_label, zone_label};
 use crate::config::Prefix;
 use crate::folders::Folders;
 
@@ -91,6 +91,19 @@ impl Identity {
     }
 }
 
+/// The plan's name of the service that a container with these labels is a replica of; none of a job's.
+pub fn service_of(labels: &HashMap<String, String>) -> Option<String> {
+    if labels.contains_key(label::ONCE) {
+        return None;
+    }
+    let (slug, key) = (labels.get(label::SLUG)?, labels.get(label::KEY)?);
+    let process = key.rsplit('/').next()?;
+    Some(match labels.get(label::RELEASE) {
+        Some(release) => format!("{slug}-{process}-v{release}"),
+        None => format!("{slug}-{process}"),
+    })
+}
+
 pub fn is_slug(text: &str) -> bool {
     text.len() == 13 && text.starts_with('i') && text.bytes().skip(1).all(|b| b.is_ascii_hexdigit())
 }
@@ -140,7 +153,7 @@ pub fn render_service(
             }),
             restart_policy: Some(restart_policy(run)),
             placement: Some(m::TaskSpecPlacement {
-                constraints: Some(vec![format!("node.labels.{}.layer.{} == true", prefix.as_str(), spec.on)]),
+                constraints: Some(vec![format!("node.labels.{} == true", place(spec, run, prefix))]),
                 preferences: matches!(spec.mode, ServiceMode::Replicated(_)).then(|| vec![over_zones(prefix)]),
                 ..m::TaskSpecPlacement::default()
             }),
@@ -154,6 +167,14 @@ pub fn render_service(
             ..m::TaskSpec::default()
         }),
         ..m::ServiceSpec::default()
+    }
+}
+
+/// The label of the nodes that it may be on. A job is always where its agent is: on the manager, which carries all layers.
+fn place(spec: &ServiceSpec, run: Run<'_>, prefix: &Prefix) -> String {
+    match spec.spread && !run.is_job() {
+        true => spread_label(prefix),
+        false => layer_label(prefix, spec.on),
     }
 }
 
@@ -343,6 +364,7 @@ mod tests {
             image: "sha256:abc".into(),
             mode: ServiceMode::Replicated(2),
             on: Layer::App,
+            spread: false,
             network: ServiceNetwork::Instance { network: "i0123456789ab".into(), aliases: vec!["web".into()] },
             user: Some("200001:200001".into()),
             command: Vec::new(),
@@ -362,6 +384,28 @@ mod tests {
             stop_grace: Span(std::time::Duration::from_secs(10)),
             labels: Default::default(),
         }
+    }
+
+    #[test]
+    fn what_is_spread_may_be_on_any_app_node() {
+        let constraints = |spread, run| {
+            let spec = ServiceSpec { spread, ..spec() };
+            let folders = Folders::new(Path::new("/data"));
+            let service = render_service(&spec, run, &Parts::default(), &"mag".parse().unwrap(), &folders);
+            service.task_template?.placement?.constraints
+        };
+        let service = Run::Service { layer: Layer::App, key: "app/web", hash: "h" };
+        let on = |label: &str| Some(vec![format!("node.labels.mag.{label} == true")]);
+        assert_eq!(constraints(true, service), on("spread"));
+        assert_eq!(constraints(false, service), on("layer.app"));
+        assert_eq!(constraints(true, Run::Once { name: "x", command: "true" }), on("layer.app"));
+    }
+
+    #[test]
+    fn labels_tell_the_service() {
+        let run = Run::Service { layer: Layer::App, key: "app/web", hash: "h" };
+        let labels = labels(&spec(), run, &"mag".parse().unwrap());
+        assert_eq!(service_of(&labels).as_deref(), Some("i0123456789ab-web-v12"));
     }
 
     fn shown(run: Run<'_>) -> String {

@@ -1,9 +1,11 @@
 //! Programs run inside running containers, and the containers' logs.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::LogsOptions;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tokio::io::AsyncWriteExt;
 
 use super::Engine;
@@ -26,6 +28,8 @@ impl Said {
 
 /// More than this of a program's output is not kept.
 const MOST_OUTPUT: usize = 4 << 20;
+/// How long the end of a log may take to come.
+const TAIL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Runs a program in a container with a text on its input.
@@ -74,12 +78,29 @@ impl Engine {
 
     /// The last lines that a container said.
     pub async fn log_tail(&self, container: &str, lines: u32) -> Vec<String> {
-        let options = LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() };
-        let mut stream = std::pin::pin!(self.docker.logs(container, Some(options)));
-        let mut said = Vec::new();
+        tail_of(self.docker.logs(container, Some(tail(lines)))).await
+    }
+
+    /// The last lines of all of a service's replicas, on whatever node, by the plan's name.
+    pub async fn service_tail(&self, service: &str, lines: u32) -> Vec<String> {
+        let name = self.prefix.name(service);
+        tail_of(self.docker.service_logs(&name, Some(tail(lines)))).await
+    }
+}
+
+fn tail(lines: u32) -> LogsOptions {
+    LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() }
+}
+
+/// What came in time: a node that is gone says nothing.
+async fn tail_of(stream: impl Stream<Item = Result<LogOutput, bollard::errors::Error>>) -> Vec<String> {
+    let mut stream = std::pin::pin!(stream);
+    let mut said = Vec::new();
+    let read = async {
         while let Some(Ok(chunk)) = stream.next().await {
             said.extend_from_slice(&chunk.into_bytes());
         }
-        String::from_utf8_lossy(&said).lines().map(|line| line.chars().take(500).collect()).collect()
-    }
+    };
+    let _ = tokio::time::timeout(TAIL_LIMIT, read).await;
+    String::from_utf8_lossy(&said).lines().map(|line| line.chars().take(500).collect()).collect()
 }

@@ -3,10 +3,12 @@
 mod attach;
 mod container;
 mod convert;
+mod elsewhere;
 mod events;
 mod exec;
 mod image;
 mod network;
+mod nodes;
 mod objects;
 mod replicas;
 mod service;
@@ -16,11 +18,11 @@ mod tidy;
 
 pub use attach::{Attached, Kind, Output, Program, Standing};
 pub use container::{Ended, OneOff};
-pub use convert::{HELD, Identity, Parts, ReadyFile, ReadySecret, Run, is_slug, render_service};
+pub use convert::{HELD, Identity, Parts, ReadyFile, ReadySecret, Run, is_slug, render_service, service_of};
 pub use events::{ContainerEvent, Happening};
 pub use exec::Said;
 pub use replicas::{FailedTask, Job, Running};
-pub use swarm::OVERLAY_POOL;
+pub use swarm::Ours;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

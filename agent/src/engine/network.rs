@@ -9,8 +9,8 @@ use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
 use super::{Engine, found, is_missing, label};
 use crate::fail::{Doing, Outcome};
 
-/// Tasks that were just removed hold their network a little longer.
-const RELEASE_TRIES: u32 = 200;
+/// Tasks that were just removed hold their network a little longer; those on other nodes end what they have first.
+const RELEASE_TRIES: u32 = 900;
 const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Two containers on such a bridge cannot reach each other.

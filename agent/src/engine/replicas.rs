@@ -8,7 +8,7 @@ use bollard::models::{ContainerSummary, TaskState};
 use bollard::query_parameters::{
     InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListTasksOptions,
 };
-use magrathea_core::plan::{ServiceMode, ServiceSpec};
+use magrathea_core::plan::{CROSSING, ServiceMode, ServiceSpec};
 
 use super::{Engine, GATEWAY_BRIDGE, found, label};
 use crate::fail::{Doing, Outcome};
@@ -20,7 +20,7 @@ pub(super) const SERVICE_NAME: &str = "com.docker.swarm.service.name";
 const CHOICE_POLL: Duration = Duration::from_millis(20);
 const CHOICE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A running container of a service.
+/// A running container of a service, here or on another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     pub container: String,
@@ -52,14 +52,14 @@ pub enum Job {
 }
 
 impl Engine {
-    /// The running containers of a service, by the plan's name.
+    /// The containers of a service that run on this node, by the plan's name.
     pub async fn running(&self, service: &str) -> Outcome<Vec<Running>> {
         let name = self.prefix.name(service);
         let filters = HashMap::from([("label".to_owned(), vec![format!("{SERVICE_NAME}={name}")])]);
         self.running_among(filters).await
     }
 
-    /// The running containers of all instances' services.
+    /// Those of all instances' services.
     pub async fn all_running(&self) -> Outcome<Vec<Running>> {
         self.running_among(self.own(&[(label::SLUG, "")])).await
     }
@@ -78,10 +78,17 @@ impl Engine {
         Ok(running.collect())
     }
 
-    /// The running containers of instances, one-off ones too: id and slug.
+    /// The running containers in which instances do something, one-off ones too: id and slug. A crossing is the platform's.
     pub async fn instance_containers(&self) -> Outcome<Vec<(String, String)>> {
         let containers = self.list_containers(self.own(&[(label::SLUG, "")]), false).await?;
-        let of = |container: ContainerSummary| Some((container.id?, container.labels?.remove(label::SLUG)?));
+        let of = |container: ContainerSummary| {
+            let mut labels = container.labels?;
+            let key = labels.get(label::KEY).and_then(|key| key.rsplit('/').next());
+            if key == Some(CROSSING) {
+                return None;
+            }
+            Some((container.id?, labels.remove(label::SLUG)?))
+        };
         Ok(containers.into_iter().filter_map(of).collect())
     }
 
@@ -168,7 +175,7 @@ impl Engine {
 
     /// The running containers of a service that are not about to end, by the plan's name.
     pub async fn staying(&self, service: &str) -> Outcome<Vec<Running>> {
-        let mut running = self.running(service).await?;
+        let mut running = self.replicas(service).await?;
         let tasks = self.tasks(service).await?;
         // One that is to end may have no task any more while its container runs on.
         let staying: Vec<String> = tasks.into_iter().filter(|t| !is_to_end(t)).filter_map(container_of).collect();

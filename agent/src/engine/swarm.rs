@@ -1,24 +1,30 @@
-//! The engine's swarm: joining it, its node's labels, and what the node is.
+//! The engine's swarm: making, entering or leaving it, and what the node is.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use bollard::models::{LocalNodeState, SwarmInitRequest};
-use bollard::query_parameters::{InspectNetworkOptions, LeaveSwarmOptions, ListNodesOptions, UpdateNodeOptions};
-use magrathea_core::names::Layer;
-use magrathea_core::wire::NodeReport;
+use bollard::models::{LocalNodeState, SwarmInfo, SwarmInitRequest, SwarmJoinRequest};
+use bollard::query_parameters::{InspectNetworkOptions, LeaveSwarmOptions};
+use magrathea_core::plan::OVERLAY_POOL;
+use magrathea_core::wire::{Entry, JoinToken, NodeReport};
 
 use super::{Engine, GATEWAY_BRIDGE, found};
-use crate::config::Prefix;
 use crate::fail::{Doing, Outcome, node, with_hint};
 
-/// Overlay networks are cut from here, 32 addresses each, so that 2,000 instances fit.
-pub const OVERLAY_POOL: &str = "10.201.0.0/16";
 const OVERLAY_MASK: u32 = 27;
+/// Where managers listen.
+const MANAGER_PORT: u16 = 2377;
+
+/// Whether the agent may take its engine out of the swarm that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ours {
+    /// The agent made it, or entered it.
+    Yes,
+    No,
+}
 
 impl Engine {
     /// Makes a swarm when the engine is in none. Says whether it did.
-    pub async fn join_swarm(&self, advertise: IpAddr) -> Outcome<bool> {
+    pub async fn make_swarm(&self, advertise: IpAddr) -> Outcome<bool> {
         match self.swarm_state().await?.as_str() {
             "manager" => return Ok(false),
             "worker" => {
@@ -30,7 +36,7 @@ impl Engine {
             _ => {}
         }
         let request = SwarmInitRequest {
-            listen_addr: Some(format!("{}:2377", bracketed(advertise))),
+            listen_addr: Some(manager_at(advertise)),
             advertise_addr: Some(advertise.to_string()),
             default_addr_pool: Some(vec![OVERLAY_POOL.to_owned()]),
             subnet_size: Some(OVERLAY_MASK),
@@ -40,38 +46,60 @@ impl Engine {
         Ok(true)
     }
 
-    /// Leaves the swarm. Only ever called for one that [`Engine::join_swarm`] made.
+    /// Enters the swarm that another node manages, leaving one of our own in which nothing runs. Says whether it did.
+    pub async fn enter_swarm(&self, advertise: IpAddr, entry: &Entry, ours: Ours) -> Outcome<bool> {
+        let info = self.docker.info().await.doing(|| "asking the engine".into())?.swarm;
+        match state_of(info.as_ref()) {
+            "worker" if is_managed_at(info.as_ref(), &entry.manager) => return Ok(false),
+            "worker" if ours == Ours::Yes => self.leave_swarm().await?,
+            "manager" if ours == Ours::Yes && self.swarm_is_empty().await? => self.leave_swarm().await?,
+            "inactive" => {}
+            state => {
+                return Err(with_hint(
+                    node(format!("this engine is the {state} of another swarm")),
+                    "take it out of that swarm, which ends what runs there: docker swarm leave --force",
+                ));
+            }
+        }
+        let request = SwarmJoinRequest {
+            listen_addr: Some(manager_at(advertise)),
+            advertise_addr: Some(advertise.to_string()),
+            remote_addrs: Some(vec![entry.manager.clone()]),
+            join_token: Some(entry.token.0.clone()),
+            ..SwarmJoinRequest::default()
+        };
+        self.docker.join_swarm(request).await.doing(|| format!("entering the swarm of {}", entry.manager))?;
+        Ok(true)
+    }
+
+    /// How another node enters the swarm that this one manages.
+    pub async fn invite(&self) -> Outcome<Entry> {
+        let doing = || "asking for the swarm's token".to_owned();
+        let token = self.docker.inspect_swarm().await.doing(doing)?.join_tokens.and_then(|tokens| tokens.worker);
+        let own = self.own_node().await?;
+        let manager = own.manager_status.and_then(|status| status.addr);
+        let (Some(manager), Some(token)) = (manager, token) else {
+            return Err(node("this engine manages no swarm"));
+        };
+        if manager.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
+            return Err(with_hint(
+                node(format!("the swarm was made at {manager}, where no other node reaches it")),
+                "make it anew at the address that clusters.yml has now: stop the agent, docker swarm leave --force, start it",
+            ));
+        }
+        Ok(Entry { manager, token: JoinToken(token) })
+    }
+
+    /// What the swarm calls this node; nothing outside of one.
+    pub async fn swarm_id(&self) -> Outcome<String> {
+        let info = self.docker.info().await.doing(|| "asking the engine".into())?;
+        Ok(info.swarm.and_then(|swarm| swarm.node_id).unwrap_or_default())
+    }
+
+    /// Leaves the swarm. Only ever called for one that this agent made or entered.
     pub async fn leave_swarm(&self) -> Outcome<()> {
         let options = LeaveSwarmOptions { force: true };
         self.docker.leave_swarm(Some(options)).await.doing(|| "leaving the swarm".into())
-    }
-
-    /// Labels this engine's node with exactly these layers and this zone, beside labels of others.
-    pub async fn label_node(&self, layers: &[Layer], zone: Option<&str>) -> Outcome<()> {
-        let info = self.docker.info().await.doing(|| "asking the engine".into())?;
-        let id = info.swarm.and_then(|swarm| swarm.node_id).unwrap_or_default();
-        let held = self.docker.inspect_node(&id).await.doing(|| "reading the swarm's node".into())?;
-        let mut spec = held.spec.unwrap_or_default();
-        let (start, zone_label) = (format!("{}.layer.", self.prefix.as_str()), zone_label(&self.prefix));
-        let mut labels: HashMap<_, _> = spec.labels.clone().unwrap_or_default();
-        labels.retain(|key, _| !key.starts_with(&start) && *key != zone_label);
-        labels.extend(layers.iter().map(|layer| (format!("{start}{layer}"), "true".to_owned())));
-        labels.extend(zone.map(|zone| (zone_label, zone.to_owned())));
-        if spec.labels.as_ref() == Some(&labels) {
-            return Ok(());
-        }
-        spec.labels = Some(labels);
-        let version = held.version.and_then(|v| v.index).and_then(|v| i64::try_from(v).ok()).unwrap_or_default();
-        let options = UpdateNodeOptions { version };
-        self.docker.update_node(&id, spec, options).await.doing(|| "labelling the swarm's node".into())
-    }
-
-    /// The addresses of the swarm's nodes, as far as they can be reached from elsewhere.
-    pub async fn peers(&self) -> Outcome<Vec<IpAddr>> {
-        let nodes =
-            self.docker.list_nodes(None::<ListNodesOptions>).await.doing(|| "listing the swarm's nodes".into())?;
-        let addresses = nodes.into_iter().filter_map(|node| node.status?.addr?.parse::<IpAddr>().ok());
-        Ok(addresses.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect())
     }
 
     /// `inactive`, `manager` or `worker`.
@@ -105,12 +133,12 @@ impl Engine {
     }
 }
 
-/// The label that names a node's zone.
-pub fn zone_label(prefix: &Prefix) -> String {
-    format!("{}.zone", prefix.as_str())
+fn is_managed_at(swarm: Option<&SwarmInfo>, manager: &str) -> bool {
+    let managers = swarm.and_then(|swarm| swarm.remote_managers.as_ref());
+    managers.into_iter().flatten().any(|known| known.addr.as_deref() == Some(manager))
 }
 
-fn state_of(swarm: Option<&bollard::models::SwarmInfo>) -> &'static str {
+fn state_of(swarm: Option<&SwarmInfo>) -> &'static str {
     match swarm {
         Some(swarm) if swarm.control_available == Some(true) => "manager",
         Some(swarm)
@@ -123,9 +151,6 @@ fn state_of(swarm: Option<&bollard::models::SwarmInfo>) -> &'static str {
     }
 }
 
-fn bracketed(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    }
+fn manager_at(address: IpAddr) -> String {
+    SocketAddr::new(address, MANAGER_PORT).to_string()
 }

@@ -205,8 +205,10 @@ async fn unhealthy(engine: &Engine, wanted: &AwaitHealthy, reason: String) -> Ac
     for container in engine.recent_containers(&wanted.service).await.unwrap_or_default() {
         error.log_tail = engine.log_tail(&container, TAIL).await;
         if !error.log_tail.is_empty() {
-            break;
+            return error;
         }
     }
+    // On another node, perhaps.
+    error.log_tail = engine.service_tail(&wanted.service, TAIL).await;
     error
 }

@@ -24,7 +24,7 @@ pub async fn watch(agent: &Arc<NodeAgent>, wanted: &Watch) -> Outcome<Watched> {
     let begun = Instant::now();
     let until = begun + wanted.span.0;
     let mut happenings = agent.events.subscribe();
-    let first = engine.running(service).await?;
+    let first = engine.replicas(service).await?;
     // All were healthy a moment ago.
     if first.len() < usize::from(wanted.health.replicas) {
         let reason = format!("only {} of {} replicas run", first.len(), wanted.health.replicas);
@@ -36,7 +36,7 @@ pub async fn watch(agent: &Arc<NodeAgent>, wanted: &Watch) -> Outcome<Watched> {
             () = tokio::time::sleep(PAUSE.max(wanted.health.interval.0).min(until - Instant::now())) => {}
             () = ended(&mut happenings, service) => {}
         }
-        let now = engine.running(service).await?;
+        let now = engine.replicas(service).await?;
         let after = begun.elapsed().as_secs();
         let gone = first.iter().find(|replica| now.iter().all(|other| other.container != replica.container));
         if let Some(replica) = gone {

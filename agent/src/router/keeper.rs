@@ -186,7 +186,7 @@ impl Keeper {
 
     async fn ensure(&mut self, spec: &RouteSpec, secrets: &BTreeMap<String, String>) -> Outcome<(bool, Serving)> {
         self.await_router().await?;
-        let running = self.engine.running(&spec.service).await?;
+        let running = self.engine.replicas(&spec.service).await?;
         let servers = servers_of(&self.staying(running), spec.port);
         if servers.is_empty() {
             return Err(fail(ActionErrorKind::Unhealthy, format!("no replica of {} runs", spec.service)));
@@ -346,7 +346,7 @@ impl Keeper {
             return;
         }
         let outcome = async {
-            let running = self.engine.all_running().await?;
+            let running = self.engine.all_replicas().await?;
             let running = self.staying(running);
             for route in self.routes.values_mut() {
                 for lane in route.lanes_mut() {

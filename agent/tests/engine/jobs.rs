@@ -23,6 +23,7 @@ async fn commands_run_once_with_what_the_release_has() {
         quota: None,
         uid: 200_001,
         mounts: vec![StorageMount { name: "uploads-1".into(), path: "uploads".into(), shared: true }],
+        spread: false,
     };
     assert!(node.ensure(Layer::Storage, Spec::Storage(storage.clone())).await.unwrap().changed);
     assert!(!node.ensure(Layer::Storage, Spec::Storage(storage.clone())).await.unwrap().changed);

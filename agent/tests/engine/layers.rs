@@ -16,6 +16,7 @@ fn service(node: &Node, name: &str, on: Layer) -> ServiceSpec {
         image: node.images[name].clone(),
         mode: ServiceMode::Global,
         on,
+        spread: false,
         network: ServiceNetwork::Bridge,
         user: None,
         command: Vec::new(),

@@ -40,6 +40,7 @@ fn router(image: &str) -> ServiceSpec {
         image: image.into(),
         mode: ServiceMode::Global,
         on: Layer::Routing,
+        spread: false,
         network: ServiceNetwork::Host,
         user: None,
         command: Vec::new(),

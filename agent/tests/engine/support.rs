@@ -63,7 +63,9 @@ impl Node {
             return None;
         }
         let layers = vec![Layer::App, Layer::Routing];
-        node.ask(Join { advertise: [127, 0, 0, 1].into(), layers, zone: None }).await.unwrap();
+        node.ask(Join { advertise: [127, 0, 0, 1].into(), layers, zone: None, entry: None, others: Vec::new() })
+            .await
+            .unwrap();
         Some(node)
     }
 
@@ -145,6 +147,7 @@ impl Node {
             image: image.into(),
             mode: ServiceMode::Replicated(replicas),
             on: Layer::App,
+            spread: false,
             network: ServiceNetwork::Instance { network: SLUG.into(), aliases: vec!["web".into()] },
             user: Some("200001:200001".into()),
             command: Vec::new(),

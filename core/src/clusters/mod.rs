@@ -118,6 +118,28 @@ pub struct ClusterRouting {
     pub https: u16,
 }
 
+impl Cluster {
+    /// The node whose engine decides for the swarm: the first that carries routing. In a cluster of several nodes it carries
+    /// all layers, and the others app alone.
+    pub fn manager(&self) -> Option<&NodeName> {
+        let routes = self.nodes.iter().find(|(_, node)| node.layers.contains(&Layer::Routing));
+        routes.map(|(name, _)| name)
+    }
+
+    /// Its nodes that carry a layer, the manager first.
+    pub fn carrying(&self, layer: Layer) -> impl Iterator<Item = &NodeName> {
+        let manager = self.manager();
+        let carries = move |name: &&NodeName| self.nodes.get(*name).is_some_and(|node| node.layers.contains(&layer));
+        let others = self.nodes.keys().filter(move |name| Some(*name) != manager);
+        manager.into_iter().chain(others).filter(carries)
+    }
+
+    /// Whether replicas can be on more than one node.
+    pub fn can_spread(&self) -> bool {
+        self.carrying(Layer::App).nth(1).is_some()
+    }
+}
+
 impl Default for ClusterRouting {
     fn default() -> Self {
         ClusterRouting { listen: Vec::new(), http: 80, https: 443 }
@@ -180,9 +202,9 @@ pub enum StorageDriver {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// The address other nodes reach it at.
+    /// The address other nodes reach it at: a private one where there is one.
     pub address: IpAddr,
-    /// The layers it carries.
+    /// The layers it carries. In a cluster of several nodes, one carries all of them and the others `app`.
     pub layers: BTreeSet<Layer>,
     /// What fails together, as a rack or a site: replicas are spread over zones, and within each over nodes.
     #[serde(default)]

@@ -49,6 +49,7 @@ fn check_clusters(checker: &mut Checker<'_>, root: &Node, clusters: &Clusters) {
         let at = |keys: &[&str]| root.place(&[&["clusters", name.as_str()], keys].concat()).0;
         check_layers(checker, at(&["nodes"]), &path, cluster);
         check_ports(checker, &at, &path, cluster);
+        check_others(checker, &at, &path, cluster);
         for (node, one) in &cluster.nodes {
             if let Some(other) = owners.insert(one.address, (name, node)) {
                 let (mark, path) =
@@ -83,6 +84,27 @@ fn check_layers(checker: &mut Checker<'_>, mark: Mark, path: &str, cluster: &Clu
     if !missing.is_empty() {
         let message = format!("no node carries the layers {}", missing.join(", "));
         checker.report(mark, &path, message, Some("add each to the `layers` of at least one node".into()));
+    }
+}
+
+/// What is laid on one node reaches only instances of the same node: so one has it all, and the others carry replicas.
+fn check_others(checker: &mut Checker<'_>, at: &impl Fn(&[&str]) -> Mark, path: &str, cluster: &Cluster) {
+    let Some(manager) = cluster.manager().filter(|_| cluster.nodes.len() > 1) else { return };
+    for (name, node) in &cluster.nodes {
+        let path = |key: &str| join(path, &format!("nodes.{name}.{key}"));
+        let wanted: &[Layer] = if name == manager { &Layer::ALL } else { &[Layer::App] };
+        if !node.layers.is_empty() && !node.layers.iter().eq(wanted) {
+            let message =
+                format!("of several nodes one carries all layers, here `{manager}`, and the others `app` alone");
+            let wanted = wanted.iter().map(|layer| layer.as_str()).collect::<Vec<_>>().join(", ");
+            let (mark, hint) = (at(&["nodes", name.as_str(), "layers"]), format!("write `layers: [{wanted}]`"));
+            checker.report(mark, &path("layers"), message, Some(hint));
+        }
+        if node.address.is_loopback() {
+            let message = format!("the other nodes cannot reach `{name}` at {}", node.address);
+            let hint = "give it the address that it has in the nodes' private network".to_owned();
+            checker.report(at(&["nodes", name.as_str(), "address"]), &path("address"), message, Some(hint));
+        }
     }
 }
 
@@ -158,6 +180,29 @@ mod tests {
         insta::assert_snapshot!(brief("clusters: {}\n") + &brief(""), @r"
         1:1 there is no cluster [clusters] add a cluster with at least one node
         1:1 the file lacks the key `clusters` [] add `clusters`: a map of keys
+        ");
+    }
+
+    #[test]
+    fn of_several_nodes_one_carries_all_layers() {
+        let two = |one: &str, other: &str| {
+            let all = "[storage, db, app, proxy, routing, support]";
+            format!(
+                "clusters:\n  milan:\n    domain: m.example\n    nodes:\n\
+                 \x20     alpha: {{address: {other}}}\n\
+                 \x20     beta: {{address: {one}, layers: {all}}}\n"
+            )
+        };
+        let good = two("192.0.2.1", "192.0.2.2, layers: [app], zone: rack-2");
+        let clusters = parse_clusters("clusters.yml", &good).unwrap();
+        let milan = clusters.clusters.values().next().unwrap();
+        assert_eq!(milan.manager().map(|name| name.as_str()), Some("beta"));
+        let carrying: Vec<_> = milan.carrying(Layer::App).map(|name| name.as_str()).collect();
+        assert_eq!(carrying, ["beta", "alpha"], "the manager first");
+        assert!(milan.can_spread());
+        insta::assert_snapshot!(brief(&two("127.0.0.1", "192.0.2.2, layers: [app, db, storage]")), @r"
+        5:43 of several nodes one carries all layers, here `beta`, and the others `app` alone [clusters.milan.nodes.alpha.layers] write `layers: [app]`
+        6:23 the other nodes cannot reach `beta` at 127.0.0.1 [clusters.milan.nodes.beta.address] give it the address that it has in the nodes' private network
         ");
     }
 }

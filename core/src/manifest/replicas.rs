@@ -33,6 +33,14 @@ impl Replicas {
         }
     }
 
+    /// How many there are at most.
+    pub fn most(&self) -> u16 {
+        match self {
+            Replicas::Fixed(count) => *count,
+            Replicas::Automatic(scaling) => scaling.max,
+        }
+    }
+
     /// The bounds, where the number follows the load.
     pub fn scaling(&self) -> Option<&Scaling> {
         match self {

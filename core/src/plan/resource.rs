@@ -65,6 +65,12 @@ impl SecretText {
     }
 }
 
+/// Instances' networks are cut from here, 32 addresses each, so that 2,000 instances fit.
+pub const OVERLAY_POOL: &str = "10.201.0.0/16";
+
+/// What the service is called, after the slug, through which a router reaches replicas on other nodes.
+pub const CROSSING: &str = "crossing";
+
 /// A network of one instance alone (a Swarm overlay).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkSpec {
@@ -84,6 +90,9 @@ pub struct StorageSpec {
     /// Owner of the folders.
     pub uid: u32,
     pub mounts: Vec<StorageMount>,
+    /// Each app node has folders of its own: nothing in them is shared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spread: bool,
 }
 
 /// One writable path.
@@ -152,8 +161,11 @@ pub struct ServiceSpec {
     /// An image id, `sha256:…`.
     pub image: String,
     pub mode: ServiceMode,
-    /// Runs only on nodes that carry this layer.
+    /// Runs only on nodes that carry this layer; of the app layer's, on the manager, unless it is spread.
     pub on: Layer,
+    /// Its replicas may be on any app node: they need nothing that only one of them has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spread: bool,
     pub network: ServiceNetwork,
     /// `uid:gid`; the image's own user when absent.
     pub user: Option<String>,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::stream::{OpenStream, Opened};
-use crate::names::ReleaseNumber;
+use crate::names::{Layer, NodeName, ReleaseNumber};
 use crate::plan::{Limits, Resource, ServiceSpec};
 use crate::units::{ByteSize, Span};
 use crate::usage::{Then, Usage};
@@ -50,8 +50,15 @@ macro_rules! actions {
 actions! {
     /// What is on the node now.
     Report -> NodeReport,
-    /// Makes the engine a swarm's manager if it is in none, and labels its node with the layers.
+    /// Makes the engine a swarm's manager if it is in none, and labels its node with the layers; or has it enter the swarm
+    /// that another node manages.
     Join -> Joined,
+    /// On the manager: how another node enters its swarm.
+    Invite -> Entry,
+    /// On the manager: lets a node that has entered its swarm take replicas.
+    Admit -> Admitted,
+    /// On the manager: gives another node no new replicas, while its agent is away. Those that it has stay.
+    Suspend -> Suspended,
     /// Brings a resource about.
     Ensure -> Ensured,
     /// Takes a resource away.
@@ -116,17 +123,69 @@ pub struct NodeReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Join {
     pub advertise: IpAddr,
-    pub layers: Vec<crate::names::Layer>,
+    pub layers: Vec<Layer>,
     /// What fails together with the node.
     #[serde(default)]
     pub zone: Option<String>,
+    /// The swarm to enter; none on the manager.
+    #[serde(default)]
+    pub entry: Option<Entry>,
+    /// On the manager, the cluster's other nodes: any that was admitted and is not among them gives its replicas up.
+    #[serde(default)]
+    pub others: Vec<NodeName>,
+}
+
+/// The way into a swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `ADDRESS:PORT`
+    pub manager: String,
+    pub token: JoinToken,
+}
+
+/// Whoever has it may enter a swarm as a worker.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JoinToken(pub String);
+
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinToken(…)")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Joined {
-    /// Whether this call made the swarm.
+    /// Whether this call made the swarm, or entered it.
     pub created: bool,
     pub instance_gateway: IpAddr,
+    /// What the swarm calls the node.
+    #[serde(default)]
+    pub id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invite {}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Admit {
+    /// What the swarm calls the node.
+    pub id: String,
+    pub name: NodeName,
+    pub zone: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Admitted {}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suspend {
+    pub name: NodeName,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suspended {
+    pub changed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

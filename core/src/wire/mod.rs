@@ -26,7 +26,7 @@ use crate::units::ByteSize;
 use crate::usage::Batch;
 
 /// Rises with each change that an older peer cannot understand.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// The largest frame that either side accepts, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;

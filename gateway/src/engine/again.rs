@@ -127,7 +127,7 @@ async fn is_served(site: &Site, release: ReleaseNumber, source: &str) -> Result<
     if made_from.is_none_or(|made_from| made_from != source) {
         return Ok(None);
     }
-    let _ = tokio::time::timeout(NODES, state.engine.wait_ready(&site.nodes())).await;
+    let _ = tokio::time::timeout(NODES, state.engine.wait_ready(&site.needed_nodes())).await;
     let serving = views::ask(site).await;
     Ok(serving.filter(|serving| serving.release == Some(release) && views::is_up(serving)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use magrathea_core::clusters::Cluster;
 use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::plan::{Resource, Spec, hash_of};
-use magrathea_core::wire::{DataFate, Ensure, Progress, Remove, Serving};
+use magrathea_core::wire::{DataFate, Ensure, Progress, Remove, Serving, Suspend};
 
 use super::failure::Failure;
 use crate::hub::NodeRef;
@@ -42,10 +42,9 @@ pub struct Outcome {
     pub serving: Vec<Serving>,
 }
 
-/// The nodes of a cluster that carry a layer, in order.
+/// The nodes of a cluster that carry a layer, the manager first.
 pub fn nodes_of(name: &ClusterName, cluster: &Cluster, layer: Layer) -> Vec<NodeRef> {
-    let carries = cluster.nodes.iter().filter(|(_, node)| node.layers.contains(&layer));
-    carries.map(|(node, _)| NodeRef { cluster: name.clone(), node: node.clone() }).collect()
+    cluster.carrying(layer).map(|node| NodeRef { cluster: name.clone(), node: node.clone() }).collect()
 }
 
 /// All nodes of a cluster, in order.
@@ -53,11 +52,48 @@ pub fn all_nodes(name: &ClusterName, cluster: &Cluster) -> Vec<NodeRef> {
     cluster.nodes.keys().map(|node| NodeRef { cluster: name.clone(), node: node.clone() }).collect()
 }
 
+/// The node whose engine manages the cluster's swarm.
+pub fn manager_of(name: &ClusterName, cluster: &Cluster) -> Option<NodeRef> {
+    cluster.manager().map(|node| NodeRef { cluster: name.clone(), node: node.clone() })
+}
+
+/// Whether a node is away without which the cluster goes on: everything is laid on it when it is back.
+pub fn is_away(state: &State, cluster: &Cluster, node: &NodeRef) -> bool {
+    cluster.manager().is_some_and(|manager| *manager != node.node) && !state.hub.is_connected(node)
+}
+
+/// Goes on without a node that failed, unless it is the manager: it gets no new replicas until it was prepared anew. Gives what
+/// is to be said about it.
+pub async fn go_on_without(
+    state: &Arc<State>,
+    cluster: &Cluster,
+    node: &NodeRef,
+    failure: Failure,
+) -> Result<String, Failure> {
+    let Some(manager) = manager_of(&node.cluster, cluster).filter(|manager| manager != node) else {
+        return Err(failure);
+    };
+    let message = format!("{failure}; node {node} gets no new replicas for now");
+    tracing::warn!("{message}");
+    suspend(state, &manager, node).await;
+    state.engine.put_off(node);
+    Ok(message)
+}
+
+/// Has no new replicas given to a node that nobody brings images to. What runs there, runs on.
+pub async fn suspend(state: &State, manager: &NodeRef, node: &NodeRef) {
+    match state.hub.call(manager, Suspend { name: node.node.clone() }, |_| {}).await {
+        Ok(_) => tracing::info!(%node, "the node gets no new replicas"),
+        Err(error) => tracing::warn!(%node, %error, "the node may still be given replicas"),
+    }
+}
+
 impl Applier {
     /// Services and networks are the swarm's, so one node brings them about for all; the rest is each node's own.
     pub fn targets(&self, resource: &Resource) -> Result<Vec<NodeRef>, Failure> {
         let mut nodes = match resource.spec {
             Spec::Firewall(_) | Spec::Logs(_) => all_nodes(&self.cluster_name, &self.cluster),
+            _ if is_spread(resource) => nodes_of(&self.cluster_name, &self.cluster, Layer::App),
             _ => nodes_of(&self.cluster_name, &self.cluster, resource.layer),
         };
         if matches!(resource.spec, Spec::Service(_) | Spec::Network(_)) {
@@ -71,6 +107,12 @@ impl Applier {
             .hint("add the layer to a node in clusters.yml"));
         }
         Ok(nodes)
+    }
+
+    /// Without those that are away.
+    fn present(&self, mut nodes: Vec<NodeRef>) -> Vec<NodeRef> {
+        nodes.retain(|node| !is_away(&self.state, &self.cluster, node));
+        nodes
     }
 
     /// The node that is asked about the layer's things that only one node needs to do.
@@ -95,15 +137,22 @@ impl Applier {
         // What a router serves is always asked for.
         let is_route = matches!(resource.spec, Spec::Route(_));
         let mut outcome = Outcome::default();
-        for node in self.targets(resource)? {
+        for node in self.present(self.targets(resource)?) {
             let engine = &self.state.engine;
             if !is_route && engine.is_confirmed(&node, &self.subject, &resource.key, &hash) {
                 continue;
             }
             engine.unconfirm(&node, &self.subject, &resource.key);
             let request = Ensure { resource: resource.clone(), secrets: secrets.clone() };
-            let ensured = self.state.hub.call(&node, request, listener).await;
-            let ensured = ensured.map_err(|error| Failure::call(&node, own_code(resource), error))?;
+            let ensured = match self.state.hub.call(&node, request, listener).await {
+                Ok(ensured) => ensured,
+                Err(error) => {
+                    let failure = Failure::call(&node, own_code(resource), error);
+                    let message = go_on_without(&self.state, &self.cluster, &node, failure).await?;
+                    listener(Progress::Warning { message });
+                    continue;
+                }
+            };
             engine.confirm(&node, &self.subject, &resource.key, hash.clone());
             if let Some(hash) = self.certificates_hash(resource) {
                 engine.confirm(&node, &self.subject, CERTIFICATES, hash);
@@ -137,13 +186,30 @@ impl Applier {
 
     /// Takes a resource away.
     pub async fn remove(&self, resource: &Resource, data: DataFate) -> Result<(), Failure> {
-        for node in self.targets(resource)? {
+        let nodes = match resource.spec {
+            // An earlier release may have been spread.
+            Spec::Storage(_) => nodes_of(&self.cluster_name, &self.cluster, Layer::App),
+            _ => self.targets(resource)?,
+        };
+        for node in self.present(nodes) {
             self.state.engine.unconfirm(&node, &self.subject, &resource.key);
             let request = Remove { resource: resource.clone(), data };
-            let removed = self.state.hub.call(&node, request, UNHEARD).await;
-            removed.map_err(|error| Failure::call(&node, "node", error))?;
+            if let Err(error) = self.state.hub.call(&node, request, UNHEARD).await {
+                let failure = Failure::call(&node, "node", error);
+                go_on_without(&self.state, &self.cluster, &node, failure).await?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Whether each app node has it for the replicas that are there.
+pub fn is_spread(resource: &Resource) -> bool {
+    match &resource.spec {
+        Spec::Storage(storage) => storage.spread,
+        Spec::Seed(seed) => seed.storage.spread,
+        Spec::Assets(assets) => assets.storage.spread,
+        _ => false,
     }
 }
 

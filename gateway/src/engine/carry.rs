@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use magrathea_core::api::DeployEventKind;
 use magrathea_core::names::{ClusterName, Layer};
+use magrathea_core::plan::Resource;
 use magrathea_core::units::size;
 use magrathea_core::wire::{CountLayers, DescribeImage, Frame, ImageLayers, SendImage, StreamSpec, TakeImage};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::apply::nodes_of;
+use super::apply::{go_on_without, nodes_of};
 use super::events::Recorder;
 use super::failure::Failure;
 use super::layout::Site;
@@ -21,20 +22,32 @@ use crate::state::State;
 /// How long a node may be silent while an engine writes an image or takes one in.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Brings an image to all of the cluster's app nodes, from one of them or from another cluster's. One that nobody has is left
-/// to be missed by whoever needs it.
+/// Brings an image to all nodes that these resources may have replicas on, from one of the cluster or of another. One that
+/// nobody has is left to be missed by whoever needs it.
 pub async fn ensure_image(
     site: &Site,
     recorder: &Recorder,
-    image: &str,
+    (image, resources): (&str, &[Resource]),
     elsewhere: Option<&ClusterName>,
+) -> Result<(), Failure> {
+    let tell = |line| recorder.emit(DeployEventKind::Log { phase: recorder.phase(), line });
+    bring_image(site, (image, resources), elsewhere, tell).await
+}
+
+/// The same, telling somebody else what came.
+pub async fn bring_image(
+    site: &Site,
+    (image, resources): (&str, &[Resource]),
+    elsewhere: Option<&ClusterName>,
+    tell: impl Fn(String),
 ) -> Result<(), Failure> {
     let state = &site.state;
     let (mut lacking, mut holder) = (Vec::new(), None);
-    for node in nodes_of(&site.instance.cluster, &site.cluster, Layer::App) {
-        match describe(state, &node, image).await? {
-            Some(layers) => drop(holder.get_or_insert((node, layers))),
-            None => lacking.push(node),
+    for node in site.replica_nodes(resources) {
+        match describe(state, &node, image).await {
+            Ok(Some(layers)) => drop(holder.get_or_insert((node, layers))),
+            Ok(None) => lacking.push(node),
+            Err(failure) => tell(go_on_without(state, &site.cluster, &node, failure).await?),
         }
     }
     if lacking.is_empty() {
@@ -45,9 +58,10 @@ pub async fn ensure_image(
     }
     let Some((from, layers)) = holder else { return Ok(()) };
     for to in lacking {
-        let bytes = carry(state, image, &layers, (&from, &to)).await?;
-        let line = format!("the image came from {from} to {to}: {} of {}", size(bytes), size(layers.size));
-        recorder.emit(DeployEventKind::Log { phase: recorder.phase(), line });
+        match carry(state, image, &layers, (&from, &to)).await {
+            Ok(bytes) => tell(format!("the image came from {from} to {to}: {} of {}", size(bytes), size(layers.size))),
+            Err(failure) => tell(go_on_without(state, &site.cluster, &to, failure).await?),
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use magrathea_core::plan::{Plan, Resource, Spec, Subject};
 use magrathea_core::units::Span;
 use magrathea_layers::{InstanceInput, plan_instance};
 
-use super::apply::{Applier, all_nodes, nodes_of};
+use super::apply::{Applier, is_away, manager_of, nodes_of};
 use super::failure::Failure;
 use super::intake;
 use super::secrets::{Secrets, load_secrets};
@@ -50,9 +50,21 @@ impl Site {
         self.instance.id.slug()
     }
 
-    /// All nodes of its cluster.
-    pub fn nodes(&self) -> Vec<NodeRef> {
-        all_nodes(&self.instance.cluster, &self.cluster)
+    /// The nodes that a deploy cannot do without.
+    pub fn needed_nodes(&self) -> Vec<NodeRef> {
+        manager_of(&self.instance.cluster, &self.cluster).into_iter().collect()
+    }
+
+    /// The nodes on which these resources may have replicas, without those that are away: they get what they need when they
+    /// are back.
+    pub fn replica_nodes(&self, resources: &[Resource]) -> Vec<NodeRef> {
+        let is_spread = |resource: &Resource| matches!(&resource.spec, Spec::Service(service) if service.spread);
+        if !resources.iter().any(is_spread) {
+            return self.needed_nodes();
+        }
+        let mut nodes = nodes_of(&self.instance.cluster, &self.cluster, Layer::App);
+        nodes.retain(|node| !is_away(&self.state, &self.cluster, node));
+        nodes
     }
 
     pub fn applier(&self, secrets: BTreeMap<String, String>) -> Applier {
@@ -139,7 +151,8 @@ pub async fn gather_with(
 
     let lists = named(&site.state, Some(site.instance.organisation)).await?;
     let mut images = BTreeMap::new();
-    for node in site.nodes() {
+    // Whatever runs one of them runs there; another node may have others of the name.
+    for node in site.needed_nodes() {
         images.extend(site.state.hub.report(&node).unwrap_or_default().images);
     }
     let db_address = gateway_of(&site, Layer::Db)?;
@@ -151,7 +164,7 @@ pub async fn gather_with(
 /// The address at which containers reach the first node with this layer (of any, when none carries it).
 fn gateway_of(site: &Site, layer: Layer) -> Result<IpAddr, Failure> {
     let mut nodes = nodes_of(&site.instance.cluster, &site.cluster, layer);
-    nodes.extend(site.nodes());
+    nodes.extend(site.needed_nodes());
     let known = nodes.iter().find_map(|node| site.state.hub.report(node)?.instance_gateway);
     known.ok_or_else(|| {
         Failure::new("node", format!("no node of cluster {} has reported its addresses", site.instance.cluster))

@@ -10,6 +10,7 @@ use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, OrganisationId};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, Spec, diff_plans};
+use magrathea_layers::find_pin;
 use uuid::Uuid;
 
 use super::capacity::misfit;
@@ -93,6 +94,12 @@ async fn draw(
     }
     if let Some(failure) = overrun(&state.db.conn().await?, &ingredients.site, &plan).await? {
         warnings.push(format!("a deploy would be refused: {failure}"));
+    }
+    let sections = &ingredients.resolved.sections;
+    if sections.app_layer.replicas.most() > 1
+        && let Some(pin) = find_pin(sections, &ingredients.site.cluster)
+    {
+        warnings.push(pin.to_string());
     }
     // Every deploy makes a release of its own; what people ask is what else it changes.
     let like_before = match &old {

@@ -3,6 +3,7 @@
 //! lost connection. What comes to differ while a node stays connected, `drift` finds.
 
 mod drift;
+mod enter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{ClusterName, InstanceId, ReleaseNumber, WEB};
 use magrathea_core::plan::{Plan, Resource, Subject};
-use magrathea_core::wire::{DataFate, Join};
+use magrathea_core::wire::{DataFate, Joined};
 use magrathea_layers::{ClusterInput, plan_cluster};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
 #[cfg(test)]
 pub use self::drift::check;
-use super::apply::{Applier, UNHEARD, all_nodes};
+use super::apply::{Applier, UNHEARD, is_spread, manager_of};
 use super::failure::Failure;
 use super::health::process_of;
 use super::layout::{Part, Site, load_secrets_of, part_of};
@@ -36,11 +37,14 @@ const AT_ONCE: usize = 4;
 const HEALTHY: Duration = Duration::from_secs(15);
 /// Between tries to prepare a node: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Before a node that failed is prepared anew.
+const PUT_OFF: Duration = Duration::from_secs(3);
 
 /// Watches nodes come and go, until the gateway ends.
 pub async fn watch(state: Arc<State>) {
     let mut events = state.hub.subscribe();
     let mut clusters = state.clusters.clone();
+    let mut put_off = state.engine.nodes_put_off();
     let mut running: HashMap<NodeRef, AbortHandle> = HashMap::new();
     let mut due = state.hub.connected();
     state.tasks.spawn(drift::watch(Arc::clone(&state)));
@@ -54,6 +58,12 @@ pub async fn watch(state: Arc<State>) {
         tokio::select! {
             () = state.shutdown.cancelled() => break,
             Ok(()) = clusters.changed() => due = state.hub.connected(),
+            Ok(node) = put_off.recv() => {
+                let task = state.tasks.spawn(prepare_again(Arc::clone(&state), node.clone()));
+                if let Some(before) = running.insert(node, task.abort_handle()) {
+                    before.abort();
+                }
+            }
             event = events.recv() => match event {
                 Ok(HubEvent::Connected(node)) => {
                     state.engine.set_unknown(&node);
@@ -63,8 +73,9 @@ pub async fn watch(state: Arc<State>) {
                 Ok(HubEvent::Lost(node)) => {
                     state.engine.set_unknown(&node);
                     tell_later(&state, &node, "node.lost", "is no longer connected; what it serves goes on");
-                    if let Some(task) = running.remove(&node) {
-                        task.abort();
+                    let task = state.tasks.spawn(enter::suspend_lost(Arc::clone(&state), node.clone()));
+                    if let Some(before) = running.insert(node, task.abort_handle()) {
+                        before.abort();
                     }
                 }
                 Ok(HubEvent::Observed(..)) => {}
@@ -96,7 +107,7 @@ fn tell_later(state: &Arc<State>, node: &NodeRef, action: &'static str, what: &s
 
 async fn prepare_until_done(state: Arc<State>, node: NodeRef) {
     let (mut wait, most) = RETRY;
-    while let Err(failure) = prepare(&state, &node).await {
+    while let Err(failure) = prepare_all(&state, &node).await {
         tracing::warn!(%node, "cannot prepare the node: {failure}; trying again");
         if let Some(cause) = &failure.cause {
             tracing::warn!(%node, "{cause:#}");
@@ -104,12 +115,35 @@ async fn prepare_until_done(state: Arc<State>, node: NodeRef) {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(most);
     }
-    reconcile_instances(&state, &node.cluster).await;
     sweep::sweep_later(&state, &node.cluster);
 }
 
-/// Joins the node and lays the cluster's shared services.
-async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
+/// After a failure: it may go on for a while.
+async fn prepare_again(state: Arc<State>, node: NodeRef) {
+    tokio::time::sleep(PUT_OFF).await;
+    if state.hub.is_connected(&node) {
+        prepare_until_done(state, node).await;
+    }
+}
+
+/// Everything that a node needs, in an order in which each step finds what it stands on.
+async fn prepare_all(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
+    let joined = prepare(state, node).await?;
+    let clusters = state.clusters();
+    let is_beside =
+        clusters.clusters.get(&node.cluster).and_then(|cluster| enter::manager_beside(node, cluster)).is_some();
+    if is_beside {
+        enter::bring_images(state, &node.cluster).await?;
+    }
+    reconcile_instances(state, &node.cluster).await;
+    if is_beside {
+        enter::admit(state, node, &joined.id).await?;
+    }
+    Ok(())
+}
+
+/// Joins the node, and lays the cluster's shared services when it is the manager.
+async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<Joined, Failure> {
     let clusters = state.clusters();
     let Some(cluster) = clusters.clusters.get(&node.cluster) else {
         return Err(Failure::new("node", format!("clusters.yml has no cluster {}", node.cluster)));
@@ -117,10 +151,21 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
     let Some(spec) = cluster.nodes.get(&node.node) else {
         return Err(Failure::new("node", format!("clusters.yml has no node {node}")));
     };
-    let layers = spec.layers.iter().copied().collect();
-    let join = Join { advertise: spec.address, layers, zone: spec.zone.clone() };
-    let joined = state.hub.call(node, join, |_| {}).await.map_err(|error| Failure::call(node, "node", error))?;
+    let joined = enter::join(state, node, cluster, spec).await?;
     state.hub.refresh(node).await.map_err(|error| Failure::call(node, "node", error))?;
+    match enter::manager_beside(node, cluster) {
+        Some(_) => enter::lay_own(state, node, cluster).await?,
+        None => {
+            enter::suspend_away(state, &node.cluster, cluster).await;
+            lay_shared(state, node, cluster, &joined).await?;
+        }
+    }
+    state.engine.set_ready(node);
+    tracing::info!(%node, "the node is ready");
+    Ok(joined)
+}
+
+async fn lay_shared(state: &Arc<State>, node: &NodeRef, cluster: &Cluster, joined: &Joined) -> Result<(), Failure> {
     let old = plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?;
     let plan = render(state, &node.cluster, cluster, joined.instance_gateway, old.as_ref())?;
     let applier = shared_applier(state, &node.cluster, cluster);
@@ -141,8 +186,6 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
         let message = format!("shared services of {}: generation {}", node.cluster, plan.generation);
         history::record_later(state, &node.cluster, "cluster".to_owned(), plan, GATEWAY, message);
     }
-    state.engine.set_ready(node);
-    tracing::info!(%node, "the node is ready");
     Ok(())
 }
 
@@ -164,10 +207,7 @@ fn render(
     instance_gateway: std::net::IpAddr,
     old: Option<&Plan>,
 ) -> Result<Plan, Failure> {
-    let mut images = std::collections::BTreeMap::new();
-    for node in all_nodes(name, cluster) {
-        images.extend(state.hub.report(&node).unwrap_or_default().images);
-    }
+    let images = manager_of(name, cluster).and_then(|node| state.hub.report(&node)).unwrap_or_default().images;
     let input = ClusterInput { cluster_name: name, cluster, images: &images, instance_gateway };
     let resources = plan_cluster(&input).map_err(|error| {
         let mut failure = Failure::new("node", error.to_string());
@@ -197,8 +237,9 @@ async fn reconcile_instances(state: &Arc<State>, cluster: &ClusterName) {
 async fn reconcile(state: &Arc<State>, id: InstanceId) -> Result<(), Failure> {
     let _hold = state.engine.hold(id).await;
     let Some(standing) = load_standing(state, id).await? else { return Ok(()) };
-    let resources =
-        standing.plan.resources.iter().filter(|resource| !matches!(part_of(resource), Part::Seed | Part::Assets));
+    // A node that is new to the instance gets what every node has.
+    let is_laid = |resource: &&Resource| is_spread(resource) || !matches!(part_of(resource), Part::Seed | Part::Assets);
+    let resources = standing.plan.resources.iter().filter(is_laid);
     standing.lay(&resources.collect::<Vec<_>>()).await
 }
 

@@ -76,7 +76,7 @@ async fn recover(state: &Arc<State>, deploy: Deploy, hold: Hold) {
 async fn settle(state: &Arc<State>, deploy: &Deploy, hold: &mut Option<Hold>) -> Result<(), Failure> {
     let mut attempt = reopen(state, deploy).await?;
     if attempt.plan.is_some() {
-        state.engine.wait_ready(&attempt.site.nodes()).await;
+        state.engine.wait_ready(&attempt.site.needed_nodes()).await;
         let serving = pipeline::read_serving(&attempt).await?;
         if deploy.committed || serving.release == Some(attempt.release) && attempt.scale.is_none() {
             attempt.recorder.warn("the gateway was restarted; the new release serves, and its deploy is completed");

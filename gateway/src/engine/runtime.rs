@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use magrathea_core::names::{DeployId, InstanceId};
-use tokio::sync::{Notify, OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub struct Engine {
     holds: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     /// The nodes whose shared services are as the cluster's plan says.
     ready: watch::Sender<HashSet<NodeRef>>,
+    /// Told of nodes that failed and were gone on without.
+    put_off: broadcast::Sender<NodeRef>,
     /// What each node has confirmed since it connected; the hashes are over resources with their secrets.
     confirmed: Mutex<HashMap<NodeRef, Confirmed>>,
     /// One writer of the configuration history at a time.
@@ -70,6 +72,7 @@ impl Engine {
             stops: Mutex::default(),
             holds: Mutex::default(),
             ready: watch::channel(HashSet::new()).0,
+            put_off: broadcast::Sender::new(64),
             confirmed: Mutex::default(),
             history: Arc::default(),
             lists: watch::channel(()).0,
@@ -137,6 +140,18 @@ impl Engine {
         self.ready.send_modify(|ready| {
             ready.remove(node);
         });
+    }
+
+    /// Has a node prepared anew.
+    pub fn put_off(&self, node: &NodeRef) {
+        self.set_unknown(node);
+        // Nobody listens while the gateway ends.
+        let _ = self.put_off.send(node.clone());
+    }
+
+    /// The nodes that are to be prepared anew from now on.
+    pub fn nodes_put_off(&self) -> broadcast::Receiver<NodeRef> {
+        self.put_off.subscribe()
     }
 
     /// Waits until all these nodes are ready.

@@ -4,6 +4,7 @@ mod canary;
 mod capacity;
 mod deploys;
 mod drift;
+mod nodes;
 mod previews;
 mod quotas;
 mod scale;

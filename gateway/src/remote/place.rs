@@ -109,7 +109,7 @@ impl Place {
 
     /// The id of one of the cluster's own images.
     pub fn image(&self, name: &str) -> Result<String, ApiError> {
-        let reports = self.site.nodes().into_iter().filter_map(|node| self.site.state.hub.report(&node));
+        let reports = self.site.needed_nodes().into_iter().filter_map(|node| self.site.state.hub.report(&node));
         let image = reports.into_iter().find_map(|report| report.images.get(name).cloned());
         image.ok_or_else(|| {
             ApiError::new(Code::NodeUnavailable, format!("the cluster's nodes have no image {name:?}"))
@@ -151,11 +151,12 @@ impl Place {
     }
 
     async fn open_stream(&self, layer: Layer, stream: StreamSpec) -> Result<StreamHandle, ApiError> {
-        let mut refusal = None;
+        let mut refusal: Option<ApiError> = None;
         for node in nodes_of(&self.site.instance.cluster, &self.site.cluster, layer) {
             match self.site.state.hub.open_stream(&node, stream.clone()).await {
                 Ok(handle) => return Ok(handle),
-                Err(error) => refusal = Some(refused(&node, error)),
+                // The first is the one that should have had it.
+                Err(error) => drop(refusal.get_or_insert_with(|| refused(&node, error))),
             }
         }
         Err(refusal.unwrap_or_else(|| {

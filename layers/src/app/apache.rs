@@ -1,11 +1,13 @@
 //! Apache's whole configuration in a replica, with or without PHP behind it.
 
 use magrathea_core::manifest::Stack;
+use magrathea_core::plan::OVERLAY_POOL;
 use minijinja::{Value, context};
 
 use super::served::{document_root, timeout_seconds, upload_folders};
 use super::{php, replica_port};
 use crate::render::render;
+use crate::spread::is_spread;
 use crate::storage::{ASSETS, keeps_assets};
 use crate::{InstanceInput, LayerError, check};
 
@@ -51,6 +53,7 @@ pub fn render_apache(input: &InstanceInput<'_>) -> Result<String, LayerError> {
         assets => keeps_assets(input).then_some(ASSETS),
         rules => rules.into_iter().map(Rules::value).collect::<Vec<_>>(),
         gateway => input.instance_gateway.to_string(),
+        crossings => is_spread(input).then_some(OVERLAY_POOL),
         max_body => input.sections.proxy.max_body.bytes(),
         timeout => timeout_seconds(input),
     };

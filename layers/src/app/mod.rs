@@ -18,6 +18,7 @@ use magrathea_core::units::{ByteSize, Span};
 pub use self::served::{document_root, timeout_seconds};
 use crate::db::{MEMCACHED_HOST, MEMCACHED_PORT, PASSWORD};
 use crate::routing::drain;
+use crate::spread::is_process_spread;
 use crate::storage;
 use crate::{InstanceInput, LayerError, check, resource};
 
@@ -92,6 +93,7 @@ fn service(input: &InstanceInput<'_>, process: Process<'_>) -> Result<ServiceSpe
         image: input.image.to_owned(),
         mode: ServiceMode::Replicated(process.replicas),
         on: Layer::App,
+        spread: is_process_spread(input, process.name),
         network: ServiceNetwork::Instance { network: input.slug(), aliases: Vec::new() },
         user: Some(format!("{0}:{0}", input.uid)),
         command: process.command,

@@ -1,12 +1,13 @@
 //! Tomcat's configuration: one web application on one connector, nothing else deployed.
 
-use magrathea_core::plan::FileSpec;
+use magrathea_core::plan::{FileSpec, OVERLAY_POOL};
 use magrathea_core::units::ByteSize;
 use minijinja::context;
 
 use super::served::{document_root, timeout_seconds};
 use super::{file, replica_port};
 use crate::render::render;
+use crate::spread::is_spread;
 use crate::{InstanceInput, LayerError, check};
 
 pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerError> {
@@ -29,7 +30,7 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         context => check::url_path("app_layer.context", &app.context)?.trim_end_matches('/'),
         folder,
         threads => threads(app.memory),
-        gateway => input.instance_gateway.to_string().replace('.', "\\."),
+        gateway => trusted(input),
         max_body => input.sections.proxy.max_body.bytes(),
         timeout => timeout_seconds(input) * 1000,
     };
@@ -38,6 +39,16 @@ pub fn render_tomcat(input: &InstanceInput<'_>) -> Result<Vec<FileSpec>, LayerEr
         file("/etc/magrathea/tomcat/server.xml", server),
         file("/etc/magrathea/tomcat/logging.properties", include_str!("../../templates/logging.properties").into()),
     ])
+}
+
+/// A pattern of the addresses that the router comes from.
+fn trusted(input: &InstanceInput<'_>) -> String {
+    let gateway = input.instance_gateway.to_string().replace('.', "\\.");
+    if !is_spread(input) {
+        return gateway;
+    }
+    let start: Vec<_> = OVERLAY_POOL.split('.').take(2).collect();
+    format!("{gateway}|{}\\.\\d+\\.\\d+", start.join("\\."))
 }
 
 /// How many requests run at once.

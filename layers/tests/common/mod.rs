@@ -64,6 +64,14 @@ impl Case {
         }
     }
 
+    /// The same on a cluster with another app node.
+    pub fn with_second_node(mut self) -> Self {
+        let second = Node { address: [192, 0, 2, 2].into(), layers: [Layer::App].into(), zone: None };
+        self.cluster.nodes.insert("node2".parse().unwrap(), second);
+        self.images.insert("base".into(), "sha256:base".into());
+        self
+    }
+
     /// A PHP app that uses everything.
     pub fn full() -> Self {
         let mut case = Case::small(Stack::Php);

@@ -35,7 +35,7 @@ pub async fn bring_back(job: &Job, attempt: &mut Attempt, release: ReleaseNumber
     let (stored, configured, info) = (stored.ok_or_else(gone)?, configured.ok_or_else(gone)?, info.ok_or_else(gone)?);
     recorder.enter(Phase::Plan, &format!("back to {release}")).await?;
 
-    ensure_image(site, &recorder, &info.image, None).await?;
+    ensure_image(site, &recorder, (&info.image, &stored.resources), None).await?;
     attempt.applier.secrets = load_secrets_of(site, &configured).await?;
     let mut resources = stored.resources;
     // Who may not come in today does not come in because of an old release.

@@ -19,7 +19,6 @@ use super::{Attempt, Job, Origin, Reused, count, size};
 use crate::db::instances::Instance;
 use crate::db::releases::Configured;
 use crate::db::{Client, apps, deploys, plans, releases};
-use crate::engine::apply::nodes_of;
 use crate::engine::capacity::promise;
 use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
@@ -116,13 +115,14 @@ pub async fn make_release(job: &Job, attempt: &mut Attempt) -> Result<Made, Fail
             Image::Build(recipe) => {
                 let built = build(job, attempt, recipe, &ingredients).await?;
                 // It was built on the first of them.
-                if nodes_of(&job.site.instance.cluster, &job.site.cluster, Layer::App).len() > 1 {
-                    ensure_image(&job.site, &recorder, &built.image, None).await?;
+                if job.site.replica_nodes(&draft.resources).len() > 1 {
+                    ensure_image(&job.site, &recorder, (&built.image, &draft.resources), None).await?;
                 }
                 Ok(built)
             }
             Image::Known(reused) => {
-                ensure_image(&job.site, &recorder, &reused.image, reused.elsewhere.as_ref()).await?;
+                let image = (reused.image.as_str(), draft.resources.as_slice());
+                ensure_image(&job.site, &recorder, image, reused.elsewhere.as_ref()).await?;
                 Ok(Built { image: reused.image.clone(), size: reused.size })
             }
         }
@@ -185,7 +185,7 @@ fn find_recipe(job: &Job, tree: &Tree) -> Result<Box<Recipe>, Failure> {
 
 pub async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
     let state = &attempt.site.state;
-    let nodes = attempt.site.nodes();
+    let nodes = attempt.site.needed_nodes();
     let wait = async |patience: Duration| {
         if tokio::time::timeout(patience, state.engine.wait_ready(&nodes)).await.is_ok() {
             return None;
@@ -210,7 +210,7 @@ pub async fn wait_for_nodes(attempt: &Attempt) -> Result<(), Failure> {
 /// Asks nodes again that have not told of a needed image: it may have been built since they connected.
 async fn refresh_images(attempt: &Attempt, recipe: &Recipe) {
     let hub = &attempt.site.state.hub;
-    for node in attempt.site.nodes() {
+    for node in attempt.site.needed_nodes() {
         let images = hub.report(&node).unwrap_or_default().images;
         if !images.contains_key(&recipe.runtime_image) || !images.contains_key(&recipe.builder_image) {
             // A node that cannot answer fails the build with a better message.

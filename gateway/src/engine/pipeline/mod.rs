@@ -183,7 +183,7 @@ async fn cut_over(attempt: &mut Attempt, actor: Option<&Actor>) {
             // A lost call leaves open which release serves: the router is asked once its node is back.
             if failure.code == "node" {
                 attempt.recorder.warn(format!("{failure}; waiting for it, to ask what it serves"));
-                attempt.site.state.engine.wait_ready(&attempt.site.nodes()).await;
+                attempt.site.state.engine.wait_ready(&attempt.site.needed_nodes()).await;
                 if let Ok(serving) = read_serving(attempt).await
                     && serving.release == Some(attempt.release)
                 {

@@ -49,7 +49,7 @@ pub async fn rescale(job: &Job, attempt: &mut Attempt, rescale: &Rescale) -> Res
     let mut resources = old.resources.clone();
     let changes = set_replicas(&mut resources, &configured.resolved, &scales);
     recorder.enter(Phase::Plan, &if changes.is_empty() { "as it is".to_owned() } else { changes.join(", ") }).await?;
-    ensure_image(site, &recorder, &info.image, None).await?;
+    ensure_image(site, &recorder, (&info.image, &resources), None).await?;
     attempt.applier.secrets = load_secrets_of(site, &configured).await?;
     attempt.resolved = configured.resolved.clone();
     if configured.resolved.sections.app_layer.stack == Some(Stack::Tomcat) {

@@ -112,7 +112,7 @@ async fn consider(state: &Arc<State>, standing: &Standing, set: &BTreeSet<Instan
     };
     // A gateway that the nodes are not connected to leaves it to the one that they are.
     let Ok(site) = Site::new(state, standing.instance.clone()) else { return Ok(()) };
-    if state.engine.unready(&site.nodes()).is_some() {
+    if state.engine.unready(&site.needed_nodes()).is_some() {
         return Ok(());
     }
     let past = scales::load_past(&state.db.conn().await?, standing.instance.id).await?;

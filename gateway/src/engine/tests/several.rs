@@ -279,7 +279,8 @@ async fn a_promoted_image_is_carried_to_the_other_cluster() {
 #[tokio::test]
 async fn every_app_node_of_a_cluster_has_the_image_before_replicas_are_made() {
     let mut world = World::new().await;
-    let two = format!("{CLUSTERS}      node2: {{address: 127.0.0.2, layers: [app]}}\n");
+    let first = CLUSTERS.replace("127.0.0.1", "192.0.2.1");
+    let two = format!("{first}      node2: {{address: 192.0.2.2, layers: [app]}}\n");
     world.test.clusters.send_replace(Arc::new(parse_clusters("clusters.yml", &two).unwrap()));
     let second = world.join("local", "node2");
     let deploying = world.submit("", SourceInfo::default()).await.unwrap();

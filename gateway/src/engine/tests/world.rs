@@ -53,6 +53,10 @@ pub struct Held {
     pub wanted: BTreeMap<String, u16>,
     /// Whose visitors get less.
     pub limited: BTreeMap<String, Then>,
+    /// The swarm that it was told to enter.
+    pub entry: Option<Entry>,
+    /// Other nodes by name, and whether they take replicas.
+    pub admitted: BTreeMap<String, bool>,
     built: u32,
 }
 
@@ -122,6 +126,11 @@ impl World {
         held
     }
 
+    /// Loses the other nodes' connections.
+    pub fn lose_others(&mut self) {
+        self.others.clear();
+    }
+
     fn agent_of(&self, node: &NodeRef, held: &Arc<Mutex<Held>>) -> FakeAgent {
         let names = [
             "base",
@@ -136,12 +145,15 @@ impl World {
             "tomcat",
             "tomcat-build",
         ];
+        // Each node builds its own.
+        let whose = if node.node.as_str() == "node1" { "" } else { node.node.as_str() };
+        let image = |name: &&str| ((*name).to_owned(), format!("sha256:{:0>64}", format!("{whose}{name}")));
         let report = NodeReport {
             cpus: 4,
             memory: 16 << 30,
             disk_total: 100 << 30,
             instance_gateway: Some("172.18.0.1".parse().unwrap()),
-            images: names.iter().map(|name| ((*name).to_owned(), format!("sha256:{name:0>64}"))).collect(),
+            images: names.iter().map(image).collect(),
             ..Default::default()
         };
         let (held, reached, given) = (Arc::clone(held), Arc::clone(&self.reached), report.clone());
@@ -290,7 +302,21 @@ fn error(action: &Action) -> ActionError {
 fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
     match action {
         Action::Report(_) => json!(report),
-        Action::Join(_) => json!(Joined { created: false, instance_gateway: "172.18.0.1".parse().unwrap() }),
+        Action::Join(join) => {
+            held.entry = join.entry;
+            json!(Joined { created: false, instance_gateway: "172.18.0.1".parse().unwrap(), id: "n2".into() })
+        }
+        Action::Invite(_) => {
+            json!(Entry { manager: "192.0.2.1:2377".into(), token: JoinToken("SWMTKN-1".into()) })
+        }
+        Action::Admit(admit) => {
+            held.admitted.insert(admit.name.to_string(), true);
+            json!(Admitted {})
+        }
+        Action::Suspend(suspend) => {
+            held.admitted.insert(suspend.name.to_string(), false);
+            json!(Suspended { changed: true })
+        }
         Action::Ensure(ensure) => {
             let mut serving = None;
             match &ensure.resource.spec {

@@ -20,6 +20,7 @@ pub struct Second {
     lab: Lab,
     pub http: u16,
     pub https: u16,
+    nodes: usize,
 }
 
 impl Second {
@@ -28,7 +29,16 @@ impl Second {
 
     /// Makes it and waits until its layers are laid.
     pub fn new(lab: &Lab) -> Second {
-        let second = Second { lab: lab.clone(), http: lab.http + 7, https: lab.https + 7 };
+        Second::of(lab, 1)
+    }
+
+    /// The same with a second node, which carries replicas alone.
+    pub fn of_two_nodes(lab: &Lab) -> Second {
+        Second::of(lab, 2)
+    }
+
+    fn of(lab: &Lab, nodes: usize) -> Second {
+        let second = Second { lab: lab.clone(), http: lab.http + 7, https: lab.https + 7, nodes };
         // In a session of its own: it outlives a test that is killed with all that belongs to it.
         let mut guard = second.script("--fork", "guard");
         assert!(guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
@@ -37,11 +47,39 @@ impl Second {
         let agents: u16 = agents.rsplit(':').next().unwrap().parse().unwrap();
         let inside = PathBuf::from(format!("/run/netns/{}far", lab.prefix()));
         relay(agents, Some(&inside), None);
+        if nodes > 1 {
+            relay(agents, Some(Path::new(&format!("/run/netns/{}far2", lab.prefix()))), None);
+        }
         for port in [second.http, second.https] {
             relay(port, None, Some(&inside));
         }
         until(Duration::from_secs(90), "the second cluster's layers are laid", || second.is_ready());
+        until(Duration::from_secs(60), "all nodes take replicas", || second.takers() == nodes);
         second
+    }
+
+    /// How many nodes are up and take replicas that may be on any of them.
+    pub fn takers(&self) -> usize {
+        let label = format!("node.label={}.spread=true", self.lab.prefix());
+        let listed = self.docker(&["node", "ls", "--filter", &label, "--format", "{{.Status}} {{.Availability}}"]);
+        listed.stdout.lines().filter(|line| *line == "Ready Active").count()
+    }
+
+    /// Takes the second node's network away.
+    pub fn unplug(&self) {
+        run(&mut self.script("--wait", "unplug")).ok();
+    }
+
+    /// Gives it back.
+    pub fn plug(&self) {
+        run(&mut self.script("--wait", "plug")).ok();
+    }
+
+    /// Kills a node's agent without a chance to clean up, and starts another.
+    pub fn restart_agent(&self, node: usize) {
+        let pid = std::fs::read_to_string(self.home(node).join("run/magrathea-agent.pid")).unwrap();
+        run(Command::new("kill").args(["-9", pid.trim()])).ok();
+        run(self.script("--wait", "agent").arg(node.to_string())).ok();
     }
 
     fn script(&self, how: &str, verb: &str) -> Command {
@@ -49,6 +87,7 @@ impl Second {
         command.arg(how).arg(self.lab.repository.join("tests/second.sh")).arg(verb);
         command.arg(std::process::id().to_string());
         command.env("SECOND_HTTP", self.http.to_string()).env("SECOND_HTTPS", self.https.to_string());
+        command.env("SECOND_NODES", self.nodes.to_string());
         command
     }
 
@@ -70,9 +109,19 @@ impl Second {
         format!("http://{host}:{}{path}", self.http)
     }
 
-    /// A docker command at this cluster's engine.
+    /// A docker command at this cluster's engine; of two, at the manager's.
     pub fn docker(&self, args: &[&str]) -> Ended {
-        let socket = format!("unix://{}-far/docker.sock", self.lab.home.display());
+        self.docker_of(1, args)
+    }
+
+    fn home(&self, node: usize) -> PathBuf {
+        let end = if node == 1 { "-far".to_owned() } else { format!("-far{node}") };
+        PathBuf::from(format!("{}{end}", self.lab.home.display()))
+    }
+
+    /// The same at the engine of the first node, or the second.
+    pub fn docker_of(&self, node: usize, args: &[&str]) -> Ended {
+        let socket = format!("unix://{}/docker.sock", self.home(node).display());
         run(Command::new("docker").args(["--host", &socket]).args(args))
     }
 }

@@ -12,7 +12,7 @@ use magrathea_core::wire::DataFate;
 
 use super::failure::into_api;
 use super::layout::Site;
-use super::turn::locked;
+use super::turn::alone;
 use super::{history, sweep};
 use crate::actor::{Actor, GATEWAY};
 use crate::api::error::ApiError;
@@ -81,11 +81,7 @@ pub async fn destroy_app(state: &Arc<State>, actor: &Actor, app: &App) -> Result
 
 /// Takes an instance away; without an actor it is the gateway that does.
 pub async fn destroy(state: &Arc<State>, actor: Option<&Actor>, instance: Instance, why: &str) -> Result<(), ApiError> {
-    let _hold = state.engine.hold(instance.id).await;
-    let running = deploys::find_running(&state.db.conn().await?, instance.id).await?;
-    if running.is_some() {
-        return Err(locked(&running));
-    }
+    let _hold = alone(state, actor, instance.id).await?;
     let site = Site::new(state, instance).map_err(into_api)?;
     let instance = &site.instance;
     let applier = site.applier(BTreeMap::new());

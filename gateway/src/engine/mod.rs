@@ -66,7 +66,7 @@ pub use submit::{Labels, submit, submit_all, submit_tar};
 #[cfg(test)]
 pub use sweep::sweep_later;
 pub use traffic::{follow_quotas, traffic_used};
-pub use turn::locked;
+pub use turn::{alone, locked};
 pub use views::{Which, cancel, deploy_info, instance_info, instance_infos, list_deploys, promote_trial};
 
 use crate::db::promises;

@@ -13,12 +13,12 @@ use super::failure::into_api;
 use super::layout::rendered;
 use super::lists::follow_lists;
 use super::reconcile::load_standing;
-use super::turn::locked;
+use super::turn::alone;
 use super::{diff_texts, history};
 use crate::actor::Actor;
 use crate::api::error::{ApiError, Code};
 use crate::db::instances::Instance;
-use crate::db::{deploys, plans, releases, timeline};
+use crate::db::{plans, releases, timeline};
 use crate::state::State;
 use magrathea_core::api::RestoredLayer;
 
@@ -31,11 +31,7 @@ pub async fn restore_layer(
     (layer, id): (Layer, &str),
 ) -> Result<RestoredLayer, ApiError> {
     let (configuration, earlier) = history::plan(state, &instance, id).await?;
-    let running = deploys::find_running(&state.db.conn().await?, instance.id).await?;
-    if running.is_some() {
-        return Err(locked(&running));
-    }
-    let _hold = state.engine.hold(instance.id).await;
+    let _hold = alone(state, Some(actor), instance.id).await?;
     let standing = load_standing(state, instance.id)
         .await
         .map_err(into_api)?

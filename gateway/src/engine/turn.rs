@@ -2,10 +2,10 @@
 //! out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use magrathea_core::api::{DeployStatus, Phase, SourceInfo};
-use magrathea_core::names::DeployId;
+use magrathea_core::names::{DeployId, InstanceId};
 use uuid::Uuid;
 
 use super::events::Recorder;
@@ -13,10 +13,11 @@ use super::failure::Failure;
 use super::layout::Site;
 use super::lease;
 use super::pipeline::{self, Attempt, Job};
+use super::runtime::Hold;
 use crate::actor::{Actor, GATEWAY};
 use crate::api::error::{ApiError, Code};
 use crate::db::deploys::{self, Deploy, NewDeploy};
-use crate::db::{previews, scales, timeline};
+use crate::db::{DbError, previews, scales, timeline};
 use crate::state::State;
 
 /// How often a waiting deploy asks whether it may run.
@@ -121,6 +122,32 @@ async fn make_way(state: &State, actor: &Actor, holder: &Deploy) -> Result<bool,
         state.engine.stop(holder.id());
     }
     Ok(true)
+}
+
+/// Waits until this process does nothing else to the instance, for what may not run beside a deploy. A scaling of the gateway's
+/// own gives way to what somebody asks for; a deploy that is still under way then refuses it.
+pub async fn alone(state: &State, actor: Option<&Actor>, instance: InstanceId) -> Result<Hold, ApiError> {
+    let until = Instant::now() + GIVES_WAY;
+    loop {
+        let gives_way = match (actor, find_running(state, instance).await?) {
+            (Some(actor), Some(holder)) => make_way(state, actor, &holder).await?,
+            _ => false,
+        };
+        let hold = state.engine.hold(instance).await;
+        let holder = find_running(state, instance).await?;
+        if holder.is_none() {
+            return Ok(hold);
+        }
+        if !gives_way || Instant::now() > until {
+            return Err(locked(&holder).with_hint("wait until it is over, or cancel it: td deploy cancel"));
+        }
+        drop(hold);
+        tokio::time::sleep(TURN).await;
+    }
+}
+
+async fn find_running(state: &State, instance: InstanceId) -> Result<Option<Deploy>, DbError> {
+    deploys::find_running(&state.db.conn().await?, instance).await
 }
 
 /// Who holds the instance, and since when.

@@ -16,7 +16,7 @@ use crate::api::error::{ApiError, Code};
 use crate::db::apps::App;
 use crate::db::config_values::{self, ValueKey};
 use crate::db::instances::{self, Instance};
-use crate::db::{Client, Db, deploys, plans, releases};
+use crate::db::{Client, Db, plans, releases};
 use crate::engine::{self, Values};
 use crate::seal::Seal;
 use crate::state::State;
@@ -226,11 +226,7 @@ pub async fn rotate_password(
     let mut begun = Vec::new();
     for instance in with_database {
         // A deploy under way runs on the password that it began with.
-        let hold = state.engine.hold(instance.id).await;
-        let running = deploys::find_running(&conn, instance.id).await?;
-        if running.is_some() {
-            return Err(engine::locked(&running));
-        }
+        let hold = engine::alone(state, Some(actor), instance.id).await?;
         check_takes_two(&conn, &instance).await?;
         let tx = conn.transaction().await?;
         engine::rotate_password(&tx, &state.seal, instance.id).await?;

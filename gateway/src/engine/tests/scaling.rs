@@ -170,6 +170,20 @@ async fn what_fails_is_told_once_and_tried_again() {
 }
 
 #[tokio::test]
+async fn it_gives_way_to_who_destroys_the_app() {
+    let world = world().await;
+    world.held().busy = Some(0);
+    world.deploy(MANIFEST).await;
+    world.held().hang = Some(("AwaitHealthy".into(), Hang::Before));
+    world.held().busy = Some(7);
+    world.reached.notified().await;
+    let conn = world.state().db.conn().await.unwrap();
+    let app = apps::load_app(&conn, &app()).await.unwrap().unwrap();
+    engine::destroy_app(world.state(), &world.test.admin, &app).await.unwrap();
+    assert!(world.held().services.is_empty());
+}
+
+#[tokio::test]
 async fn it_gives_way_to_people() {
     let world = world().await;
     world.held().busy = Some(0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, TryFutureExt};
-use magrathea_core::plan::{SeedSpec, Spec};
+use magrathea_core::plan::{SeedSpec, Spec, crossing_name};
 use magrathea_core::wire::*;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -128,7 +128,16 @@ async fn join(agent: &NodeAgent, action: &Join) -> Outcome<Joined> {
     let created = match &action.entry {
         Some(entry) => {
             let ours = if folders::load::<bool>(&marker)?.is_some() { Ours::Yes } else { Ours::No };
-            agent.engine.enter_swarm(action.advertise, entry, ours).await?
+            let was_out = agent.engine.swarm_state().await? == "inactive";
+            if was_out {
+                // The engine may get in after it has told that it did not.
+                folders::store(&marker, &no_bridge)?;
+            }
+            let entered = agent.engine.enter_swarm(action.advertise, entry, ours).await;
+            if entered.is_err() && was_out && agent.engine.swarm_state().await? == "inactive" {
+                folders::remove_file(&marker)?;
+            }
+            entered?
         }
         None => agent.engine.make_swarm(action.advertise).await?,
     };
@@ -200,8 +209,7 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
     let changed = match &action.resource.spec {
         Spec::Network(spec) => {
             // One that an earlier release left would hold the network.
-            crossing::close(folders, &spec.name).await?;
-            engine.remove_service(&engine.prefix().name(&crossing::name(&spec.name))).await?;
+            remove_service(agent, &crossing_name(&spec.name)).await?;
             engine.remove_network(&engine.prefix().name(&spec.name)).await?
         }
         Spec::Storage(spec) if destroy => storage::destroy(folders, spec).await?,
@@ -213,20 +221,23 @@ async fn remove(agent: &NodeAgent, action: Remove) -> Outcome<Removed> {
         Spec::Storage(_) | Spec::Database(_) | Spec::Seed(_) | Spec::Assets(_) | Spec::Support(_) | Spec::Logs(_) => {
             false
         }
-        Spec::Service(spec) => {
-            agent.router.forget(&spec.name).await?;
-            agent.checks.forget(&spec.name);
-            if let Some(slug) = crossing::slug_of(&spec.name) {
-                crossing::close(folders, &slug).await?;
-            }
-            engine.remove_service(&engine.prefix().name(&spec.name)).await?
-        }
+        Spec::Service(spec) => remove_service(agent, &spec.name).await?,
         Spec::Cache(spec) => agent.caches.remove(&spec.slug).await?,
         Spec::Route(spec) => agent.router.remove(&spec.slug).await?,
         Spec::Router(_) => agent.router.unconfigure().await?,
         Spec::Firewall(_) => firewall::remove(engine, folders).await?,
     };
     Ok(Removed { changed })
+}
+
+/// Removes a service by the plan's name, with what is remembered of it.
+async fn remove_service(agent: &NodeAgent, name: &str) -> Outcome<bool> {
+    agent.checks.forget(name);
+    agent.router.forget(name).await?;
+    if let Some(slug) = crossing::slug_of(name) {
+        crossing::close(&agent.folders, &slug).await?;
+    }
+    agent.engine.remove_service(&agent.engine.prefix().name(name)).await
 }
 
 /// What must not be touched by two calls at once.
@@ -263,18 +274,7 @@ async fn prune(agent: &NodeAgent, action: &Prune) -> Outcome<Pruned> {
     let mut pruned = Pruned::default();
     let own: Vec<_> = services(agent).await?.into_iter().map(|service| service.name).collect();
     for name in &action.services {
-        agent.checks.forget(name);
-        let outcome = if own.contains(name) {
-            if let Some(slug) = crossing::slug_of(name) {
-                crossing::close(&agent.folders, &slug).await?;
-            }
-            match agent.router.forget(name).await {
-                Ok(_) => agent.engine.remove_service(&agent.engine.prefix().name(name)).await,
-                Err(error) => Err(error),
-            }
-        } else {
-            Ok(false)
-        };
+        let outcome = if own.contains(name) { remove_service(agent, name).await } else { Ok(false) };
         note(&mut pruned, name, outcome);
     }
     for id in &action.images {

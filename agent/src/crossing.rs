@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use magrathea_core::plan::CROSSING;
+use magrathea_core::plan::crossing_name;
 
 use crate::engine::{Engine, GATEWAY_BRIDGE, Identity};
 use crate::fail::{Outcome, node};
@@ -20,19 +20,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The overlay's packets bear one more header than the bridge's.
 const MTU: &str = "1450";
 
-/// The service that is an instance's crossing.
-pub fn name(slug: &str) -> String {
-    format!("{slug}-{CROSSING}")
-}
-
 /// The instance whose crossing a service is.
 pub fn slug_of(service: &str) -> Option<String> {
-    Identity::of(service).slug.filter(|slug| service == name(slug))
+    Identity::of(service).slug.filter(|slug| service == crossing_name(slug))
 }
 
 /// Opens the way through the container that runs now. May be repeated.
 pub async fn open(engine: &Engine, folders: &Folders, slug: &str) -> Outcome<()> {
-    let service = name(slug);
+    let service = crossing_name(slug);
     let subnet = engine.subnet_of(slug).await?.ok_or_else(|| node(format!("there is no network {slug}")))?;
     let mut tries = 0;
     let (via, namespace) = loop {
@@ -83,7 +78,7 @@ pub async fn restore(engine: &Engine, folders: &Folders) {
     let mut open_again = Vec::new();
     for slug in known(folders) {
         let outcome = async {
-            if !engine.running(&name(&slug)).await?.is_empty() {
+            if !engine.running(&crossing_name(&slug)).await?.is_empty() {
                 open_again.push(slug.clone());
                 return Ok(());
             }

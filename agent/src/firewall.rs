@@ -168,6 +168,7 @@ fn render(doors: &Doors, held: Option<&Doors>) -> String {
          add rule inet magrathea input iifname @closed drop\n\
          add rule inet magrathea forward ct state established,related accept\n\
          add rule inet magrathea forward oifname @closed drop\n\
+         add rule inet magrathea forward iifname @closed udp dport {TUNNEL} drop\n\
          {peers}\
          add rule inet magrathea forward iifname @closed oifname \"docker*\" drop\n\
          add rule inet magrathea forward iifname @closed oifname \"br-*\" drop\n\

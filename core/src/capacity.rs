@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clusters::{Capacity, Cluster};
 use crate::names::{Layer, NodeName};
-use crate::plan::{Limits, Plan, ServiceMode, Spec};
+use crate::plan::{Plan, ServiceMode, ServiceSpec, Spec};
 use crate::units::size;
 use crate::wire::NodeReport;
 
@@ -20,6 +20,8 @@ pub struct Amounts {
     pub millicpus: u64,
     /// In bytes.
     pub disk: u64,
+    /// What of the memory must be on the manager, in bytes.
+    pub pinned: u64,
 }
 
 impl Amounts {
@@ -28,6 +30,7 @@ impl Amounts {
             memory: with(self.memory, other.memory),
             millicpus: with(self.millicpus, other.millicpus),
             disk: with(self.disk, other.disk),
+            pinned: with(self.pinned, other.pinned),
         }
     }
 
@@ -39,10 +42,11 @@ impl Amounts {
 /// A resource: what follows an amount of it in a sentence, the amount, and how people write one.
 type Resource = (&'static str, fn(&Amounts) -> u64, fn(u64) -> String);
 
-const RESOURCES: [Resource; 3] = [
+const RESOURCES: [Resource; 4] = [
     (" of memory", |amounts| amounts.memory, size),
     (" CPUs", |amounts| amounts.millicpus, cpus),
     (" of disk space", |amounts| amounts.disk, size),
+    (" of memory that must be on the manager", |amounts| amounts.pinned, size),
 ];
 
 /// `0.5`, `12`.
@@ -57,7 +61,7 @@ pub fn demand_of(plan: &Plan) -> Amounts {
     let each = plan.resources.iter().map(|resource| match &resource.spec {
         Spec::Service(service) => {
             let ServiceMode::Replicated(replicas) = service.mode else { return Amounts::default() };
-            let one = of_replica(&service.limits);
+            let one = of_replica(service);
             one.zip(one, |amount, _| amount.saturating_mul(replicas.into()))
         }
         // The others name the same storage once more.
@@ -75,6 +79,8 @@ pub struct Supply {
     pub all: Amounts,
     /// The most that one replica can have: it runs on one node.
     pub one: Amounts,
+    /// The same of one that must be on the manager.
+    pub manager: Amounts,
 }
 
 /// What a cluster's nodes have for instances, by what they report. `None` is a node of which nothing is known: it counts for
@@ -82,7 +88,7 @@ pub struct Supply {
 pub fn supply_of<'a>(cluster: &Cluster, report: impl Fn(&NodeName) -> Option<&'a NodeReport>) -> Supply {
     let Capacity { memory, cpus, disk } = cluster.capacity;
     let share = |amount: u64, percent: u16| amount / 100 * u64::from(percent) + amount % 100 * u64::from(percent) / 100;
-    let (mut supply, mut smallest_disk) = (Supply::default(), None::<u64>);
+    let mut supply = Supply::default();
     for (name, node) in &cluster.nodes {
         let Some(report) = report(name) else { continue };
         if node.layers.contains(&Layer::App) {
@@ -95,14 +101,19 @@ pub fn supply_of<'a>(cluster: &Cluster, report: impl Fn(&NodeName) -> Option<&'a
             supply.all.millicpus += share(millicpus, cpus);
             supply.one.memory = supply.one.memory.max(own);
             supply.one.millicpus = supply.one.millicpus.max(millicpus);
+            if cluster.manager() == Some(name) {
+                supply.manager = Amounts { memory: own, millicpus, ..Amounts::default() };
+                supply.all.pinned = share(own, memory);
+            }
         }
-        // Storage on several nodes holds the same files on each.
         if node.layers.contains(&Layer::Storage) {
-            smallest_disk = Some(smallest_disk.map_or(report.disk_total, |least| least.min(report.disk_total)));
+            supply.all.disk += share(report.disk_total, disk);
         }
     }
-    supply.one.disk = smallest_disk.unwrap_or(0);
-    supply.all.disk = share(supply.one.disk, disk);
+    if !cluster.can_spread() {
+        // The manager's memory is all the memory that there is.
+        supply.all.pinned = u64::MAX;
+    }
     supply
 }
 
@@ -127,15 +138,19 @@ pub fn shortages(supply: &Supply, others: Amounts, has: Amounts, plan: &Plan) ->
 fn too_large(supply: &Supply, spec: &Spec) -> Option<String> {
     let Spec::Service(service) = spec else { return None };
     let ServiceMode::Replicated(1..) = service.mode else { return None };
-    let one = of_replica(&service.limits);
-    let (name, amount, tell) = RESOURCES.into_iter().find(|(_, amount, _)| amount(&one) > amount(&supply.one))?;
-    let (one, most) = (amount(&one), amount(&supply.one));
-    Some(format!("a replica takes {}{name}, and the largest node has {}", tell(one), tell(most)))
+    let one = Amounts { pinned: 0, ..of_replica(service) };
+    let (most, whose) = match service.spread {
+        true => (supply.one, "the largest node has"),
+        false => (supply.manager, "its node has"),
+    };
+    let (name, amount, tell) = RESOURCES.into_iter().find(|(_, amount, _)| amount(&one) > amount(&most))?;
+    Some(format!("a replica takes {}{name}, and {whose} {}", tell(amount(&one)), tell(amount(&most))))
 }
 
-fn of_replica(limits: &Limits) -> Amounts {
-    let memory = limits.memory.map_or(0, |memory| memory.bytes());
-    Amounts { memory, millicpus: limits.millicpus.unwrap_or(0).into(), disk: 0 }
+fn of_replica(service: &ServiceSpec) -> Amounts {
+    let memory = service.limits.memory.map_or(0, |memory| memory.bytes());
+    let pinned = if service.spread { 0 } else { memory };
+    Amounts { memory, millicpus: service.limits.millicpus.unwrap_or(0).into(), disk: 0, pinned }
 }
 
 /// What takes most of a plan, for people: `web 3 × 512 MiB, queue 1 × 128 MiB`.
@@ -144,7 +159,7 @@ pub fn tell_demand(plan: &Plan) -> String {
         let Spec::Service(service) = &resource.spec else { return None };
         let ServiceMode::Replicated(replicas) = service.mode else { return None };
         let name = resource.key.rsplit('/').next()?;
-        let one = of_replica(&service.limits);
+        let one = of_replica(service);
         let cpus = service.limits.millicpus.map_or_else(String::new, |_| format!(" and {} CPUs", cpus(one.millicpus)));
         Some(format!("{name} {replicas} × {}{cpus}", size(one.memory)))
     });
@@ -165,13 +180,7 @@ mod tests {
              \x20     one: {{address: 192.0.2.1, layers: [storage, db, app, proxy, routing, support]}}\n\
              \x20     two: {{address: 192.0.2.2, layers: [app]}}\n"
         );
-        let mut cluster = parse_clusters("clusters.yml", &text).unwrap().clusters.into_values().next().unwrap();
-        // As it may be one day: more than one node with storage, and one without replicas.
-        let two = cluster.nodes.get_mut(&"two".parse::<NodeName>().unwrap()).unwrap();
-        two.layers.insert(Layer::Storage);
-        let three = crate::clusters::Node { layers: [Layer::Routing].into(), ..two.clone() };
-        cluster.nodes.insert("three".parse().unwrap(), three);
-        cluster
+        parse_clusters("clusters.yml", &text).unwrap().clusters.into_values().next().unwrap()
     }
 
     fn report(memory: u64, cpus: u32, disk: u64) -> NodeReport {
@@ -192,14 +201,22 @@ mod tests {
         Plan::new(subject, 1, None, vec![resource])
     }
 
+    fn service_of(plan: &mut Plan) -> &mut ServiceSpec {
+        match &mut plan.resources[0].spec {
+            Spec::Service(service) => service,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_cluster_has_what_its_app_nodes_have_beside_shared_services() {
-        let reports = [("one", report(16, 4, 500)), ("two", report(8, 8, 400)), ("three", report(64, 64, 9))];
+        let reports = [("one", report(16, 4, 500)), ("two", report(24, 8, 400))];
         let of = |name: &NodeName| reports.iter().find(|(n, _)| *n == name.as_str()).map(|(_, report)| report);
         let supply = supply_of(&cluster("memory: 100, cpus: 200, disk: 50"), of);
-        // 16 less 2 for MariaDB and 1 for the cache, and 8; storage holds the same on both.
-        assert_eq!(supply.all, Amounts { memory: 21 * GIB, millicpus: 24_000, disk: 200 * GIB });
-        assert_eq!(supply.one, Amounts { memory: 13 * GIB, millicpus: 8_000, disk: 400 * GIB });
+        // 16 less 2 for MariaDB and 1 for the cache, and 24; files are on one of them.
+        assert_eq!(supply.all, Amounts { memory: 37 * GIB, millicpus: 24_000, disk: 250 * GIB, pinned: 13 * GIB });
+        assert_eq!(supply.one, Amounts { memory: 24 * GIB, millicpus: 8_000, ..Amounts::default() });
+        assert_eq!(supply.manager, Amounts { memory: 13 * GIB, millicpus: 4_000, ..Amounts::default() });
         // A node that says nothing counts for nothing.
         let lost = supply_of(&cluster("memory: 100"), |name| of(name).filter(|_| name.as_str() != "two"));
         assert_eq!(lost.all.memory, 13 * GIB);
@@ -208,9 +225,9 @@ mod tests {
 
     #[test]
     fn what_is_short_is_named() {
-        let all = Amounts { memory: 4 * GIB, millicpus: 4000, disk: 0 };
-        let supply = Supply { all, one: Amounts { memory: 2 * GIB, millicpus: 2000, disk: 0 } };
-        let others = Amounts { memory: 3 * GIB, millicpus: 1000, disk: 0 };
+        let amounts = |gib, millicpus, pinned| Amounts { memory: gib * GIB, millicpus, disk: 0, pinned: pinned * GIB };
+        let supply = Supply { all: amounts(4, 4000, 4), one: amounts(2, 2000, 0), manager: amounts(2, 1500, 0) };
+        let others = amounts(3, 1000, 1);
         let none = Amounts::default();
         let says = |has, plan: &Plan| shortages(&supply, others, has, plan);
         assert!(says(none, &plan(4, "256MiB", None)).is_empty(), "exactly what is free");
@@ -222,18 +239,27 @@ mod tests {
             says(none, &plan(4, "512MiB", Some(1500))),
             ["it takes 2.0 GiB of memory where there is room for 1.0 GiB", "it takes 6 CPUs where there is room for 3"]
         );
+        assert_eq!(says(none, &plan(1, "256MiB", Some(1600))), ["a replica takes 1.6 CPUs, and its node has 1.5"]);
+        let mut spread = plan(1, "256MiB", Some(2500));
+        service_of(&mut spread).spread = true;
+        assert_eq!(says(none, &spread), ["a replica takes 2.5 CPUs, and the largest node has 2"]);
+        // What others have on the other node is no help to what must be on the manager.
+        let beside = |plan: &Plan| shortages(&supply, amounts(1, 0, 3), none, plan);
         assert_eq!(
-            says(none, &plan(1, "256MiB", Some(2500))),
-            ["a replica takes 2.5 CPUs, and the largest node has 2"]
+            beside(&plan(5, "256MiB", None)),
+            ["it takes 1.2 GiB of memory that must be on the manager where there is room for 1.0 GiB"]
         );
+        service_of(&mut spread).mode = ServiceMode::Replicated(5);
+        service_of(&mut spread).limits.millicpus = None;
+        assert!(beside(&spread).is_empty());
         assert!(says(none, &plan(0, "3GiB", None)).is_empty(), "no replica takes nothing");
     }
 
     #[test]
     fn what_is_there_already_may_be_deployed_again() {
-        let all = Amounts { memory: GIB, millicpus: 1000, disk: 0 };
-        let supply = Supply { all, one: all };
-        let others = Amounts { memory: 2 * GIB, millicpus: 0, disk: 0 };
+        let all = Amounts { memory: GIB, millicpus: 1000, disk: 0, pinned: u64::MAX };
+        let supply = Supply { all, one: all, manager: all };
+        let others = Amounts { memory: 2 * GIB, ..Amounts::default() };
         let has = demand_of(&plan(3, "512MiB", None));
         assert!(shortages(&supply, others, has, &plan(3, "512MiB", None)).is_empty());
         assert!(shortages(&supply, others, has, &plan(2, "512MiB", None)).is_empty());

@@ -25,7 +25,7 @@ use magrathea_core::plan::{Resource, Spec};
 pub use app::replica_port;
 pub use db::{MEMCACHED_PORT, OLD_PASSWORD, PASSWORD};
 pub use routing::{BASIC_AUTH_SECRET, basic_auth_hash, default_host, refresh_lists};
-pub use spread::{Pin, find_pin};
+pub use spread::{Pin, find_pins};
 
 /// Everything that rendering an instance needs to know.
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ pub struct InstanceInput<'a> {
     pub uid: u32,
     /// The address at which the instance's containers reach a db node.
     pub db_address: IpAddr,
-    /// The address from which the router reaches the instance's containers (docker_gwbridge): the only one whose
-    /// word about the visitor's address is taken.
+    /// The address from which the router reaches the instance's containers (docker_gwbridge): its word about the visitor's
+    /// address is taken, and where replicas are spread that of the instance's own network.
     pub instance_gateway: IpAddr,
     /// Named IP access lists.
     pub access_lists: &'a BTreeMap<String, Vec<String>>,

@@ -128,7 +128,8 @@ fn server_options(input: &InstanceInput<'_>) -> String {
         return options.to_owned();
     }
     // From a node that is gone nothing comes back, not even a refusal: what it does not confirm is asked of another replica.
-    format!("{options} tcp-ut 5s")
+    // An app that takes nothing in for so long looks the same, so it cannot be much shorter.
+    format!("{options} tcp-ut 10s")
 }
 
 fn https_only(input: &InstanceInput<'_>) -> Result<bool, LayerError> {

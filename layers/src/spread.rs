@@ -7,14 +7,16 @@ use std::time::Duration;
 use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::{Sections, WritableKind};
 use magrathea_core::names::{Layer, NodeName, WEB};
-use magrathea_core::plan::{CROSSING, Limits, Resource, ServiceMode, ServiceNetwork, ServiceSpec, Spec};
+use magrathea_core::plan::{CROSSING, Limits, Resource, ServiceMode, ServiceNetwork, ServiceSpec, Spec, crossing_name};
 use magrathea_core::units::{ByteSize, Span};
 
-use crate::{InstanceInput, LayerError, image, resource};
+use crate::{InstanceInput, LayerError, image};
 
 /// Replicas that stay on one node of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
+    /// Which, as in `all replicas`.
+    pub what: String,
     pub node: NodeName,
     /// Why, as in `storage.writable.uploads is kept there`.
     pub reasons: Vec<String>,
@@ -22,12 +24,28 @@ pub struct Pin {
 
 impl std::fmt::Display for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "all replicas are on node {}: {}", self.node, self.reasons.join(", "))
+        write!(f, "{} are on node {}: {}", self.what, self.node, self.reasons.join(", "))
     }
 }
 
-/// What keeps an instance's replicas on the manager; none where they are spread, or where there is but one app node.
-pub fn find_pin(sections: &Sections, cluster: &Cluster) -> Option<Pin> {
+/// The replicas that could be on several nodes but for what only the manager has.
+pub fn find_pins(sections: &Sections, cluster: &Cluster) -> Vec<Pin> {
+    let Some(node) = cluster.manager().filter(|_| cluster.can_spread()) else { return Vec::new() };
+    let pin = |what, reasons| Pin { what, node: node.clone(), reasons };
+    let app = &sections.app_layer;
+    let mut workers = app.workers.iter().filter(|(_, worker)| worker.replicas > 1);
+    let reasons = reasons_of(sections);
+    if !reasons.is_empty() {
+        let are_several = app.replicas.most() > 1 || workers.next().is_some();
+        return are_several.then(|| pin("all replicas".into(), reasons)).into_iter().collect();
+    }
+    let pinned = workers.filter(|(_, worker)| worker.health.command.is_some());
+    let pin_of = |name| pin(format!("replicas of {name}"), vec!["its health.command is run there".into()]);
+    pinned.map(|(name, _)| pin_of(name)).collect()
+}
+
+/// What keeps all of an instance's replicas on the manager.
+fn reasons_of(sections: &Sections) -> Vec<String> {
     let kept = sections.storage.writable.iter().filter(|(_, writable)| writable.kind == WritableKind::Shared);
     let mut reasons: Vec<_> = kept.map(|(path, _)| format!("storage.writable.{path} is kept there")).collect();
     if sections.db.mysql.is_some() {
@@ -36,13 +54,12 @@ pub fn find_pin(sections: &Sections, cluster: &Cluster) -> Option<Pin> {
     if sections.app_layer.health.command.is_some() {
         reasons.push("app_layer.health.command is run there".into());
     }
-    let node = cluster.manager().filter(|_| cluster.can_spread() && !reasons.is_empty())?;
-    Some(Pin { node: node.clone(), reasons })
+    reasons
 }
 
 /// Whether the instance's replicas are spread.
 pub fn is_spread(input: &InstanceInput<'_>) -> bool {
-    input.cluster.can_spread() && find_pin(input.sections, input.cluster).is_none()
+    input.cluster.can_spread() && reasons_of(input.sections).is_empty()
 }
 
 /// Whether those of one process type are. A command that says how a replica is, is run by the agent that waits for it.
@@ -59,7 +76,7 @@ pub fn plan_crossing(input: &InstanceInput<'_>) -> Result<Option<Resource>, Laye
     }
     // It does nothing: the kernel passes packets on in its network, as the agent tells it.
     let spec = ServiceSpec {
-        name: format!("{}-{CROSSING}", input.slug()),
+        name: crossing_name(&input.slug()),
         image: image(input.images, "clusters", "base")?,
         mode: ServiceMode::Global,
         on: Layer::Routing,
@@ -79,5 +96,5 @@ pub fn plan_crossing(input: &InstanceInput<'_>) -> Result<Option<Resource>, Laye
         stop_grace: Span(Duration::from_secs(1)),
         labels: BTreeMap::new(),
     };
-    Ok(Some(resource(Layer::Storage, CROSSING, Spec::Service(Box::new(spec)))))
+    Ok(Some(Resource { layer: Layer::Storage, key: CROSSING.into(), spec: Spec::Service(Box::new(spec)) }))
 }

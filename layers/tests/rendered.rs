@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Case, span, texts};
+use magrathea_core::clusters::Cluster;
 use magrathea_core::manifest::{Location, Mysql, Replicas, Stack, Worker, Writable, WritableKind};
 use magrathea_core::names::Layer;
 use magrathea_core::plan::{Resource, Spec};
@@ -129,19 +130,27 @@ fn replicas_are_spread_unless_they_need_what_one_node_has() {
     ] {
         let mut pinned = case.clone();
         pin(&mut pinned);
-        let said = magrathea_layers::find_pin(&pinned.sections, &pinned.cluster).unwrap().to_string();
-        assert_eq!(said, format!("all replicas are on node node1: {reason}"));
+        // One replica is on one node anyway.
+        assert_eq!(pins(&pinned, &pinned.cluster), [] as [&str; 0]);
+        pinned.sections.app_layer.replicas = Replicas::Fixed(2);
+        assert_eq!(pins(&pinned, &pinned.cluster), [format!("all replicas are on node node1: {reason}")]);
         let resources = pinned.plan().unwrap();
         assert!(!is_spread(&resources, "app/web") && !is_spread(&resources, "app/queue"), "{reason}");
         assert!(service(&resources, "storage/crossing").is_none(), "{reason}");
         // On a cluster with one app node there is nothing to say.
-        assert_eq!(magrathea_layers::find_pin(&pinned.sections, &Case::small(Stack::Static).cluster), None);
+        assert_eq!(pins(&pinned, &Case::small(Stack::Static).cluster), [] as [&str; 0]);
     }
     // A worker that is asked by a command stays alone.
     let queue = case.sections.app_layer.workers.values_mut().next().unwrap();
     queue.health.command = Some("true".into());
+    queue.replicas = 2;
+    assert_eq!(pins(&case, &case.cluster), ["replicas of queue are on node node1: its health.command is run there"]);
     let resources = case.plan().unwrap();
     assert!(is_spread(&resources, "app/web") && !is_spread(&resources, "app/queue"));
+}
+
+fn pins(case: &Case, cluster: &Cluster) -> Vec<String> {
+    magrathea_layers::find_pins(&case.sections, cluster).iter().map(ToString::to_string).collect()
 }
 
 fn worker(run: &str) -> Worker {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, header};
+use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +75,10 @@ impl Engine {
     /// The running replicas of all instances on the swarm's other nodes; none where this engine manages no others. Those of a
     /// node that is gone are among them until the swarm has noticed, which takes some ten seconds.
     pub async fn elsewhere(&self) -> Outcome<Option<Vec<Running>>> {
+        self.tasks_elsewhere(None).await
+    }
+
+    async fn tasks_elsewhere(&self, service: Option<&str>) -> Outcome<Option<Vec<Running>>> {
         let others = self.managed().await?;
         if others.is_empty() {
             return Ok(None);
@@ -82,6 +86,9 @@ impl Engine {
         let mut filters = self.own(&[(label::SLUG, "")]);
         filters.insert("node".into(), others);
         filters.insert("desired-state".into(), vec!["running".into()]);
+        if let Some(service) = service {
+            filters.insert("service".into(), vec![self.prefix.name(service)]);
+        }
         let filters = serde_json::to_string(&filters).doing(|| "listing the swarm's tasks".into())?;
         let tasks: Vec<Task> = self.get("/tasks", &[("filters", &filters)]).await?;
         Ok(Some(tasks.into_iter().filter_map(|task| replica_of(task, &self.prefix)).collect()))
@@ -90,7 +97,8 @@ impl Engine {
     /// The running replicas of a service on all nodes that this engine knows of, by the plan's name.
     pub async fn replicas(&self, service: &str) -> Outcome<Vec<Running>> {
         let mut replicas = self.running(service).await?;
-        let elsewhere = self.elsewhere().await?.unwrap_or_default();
+        let elsewhere = self.tasks_elsewhere(Some(service)).await?.unwrap_or_default();
+        // The engine takes the beginning of a name for the name.
         replicas.extend(elsewhere.into_iter().filter(|replica| replica.service == service));
         Ok(replicas)
     }
@@ -117,8 +125,8 @@ impl Engine {
         Ok(inspected.and_then(|container| container.network_settings?.sandbox_key).filter(|key| !key.is_empty()))
     }
 
-    /// Asks the engine what bollard does not.
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Outcome<T> {
+    /// Asks the engine what bollard does not; nothing is there where it knows no such thing.
+    async fn get<T: DeserializeOwned + Default>(&self, path: &str, query: &[(&str, &str)]) -> Outcome<T> {
         let url = reqwest::Url::parse_with_params(&format!("http://docker{path}"), query);
         let url = url.map_err(|error| internal(format!("asking the engine for {path}: {error}")))?;
         let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
@@ -133,6 +141,9 @@ impl Engine {
                 let answer = sender.send_request(request).await?;
                 let status = answer.status();
                 let text = answer.into_body().collect().await?.to_bytes();
+                if status == StatusCode::NOT_FOUND {
+                    return Ok(T::default());
+                }
                 anyhow::ensure!(status.is_success(), "({status}) {}", String::from_utf8_lossy(&text).trim());
                 anyhow::Ok(serde_json::from_slice(&text)?)
             };

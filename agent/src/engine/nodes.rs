@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use bollard::models::{Node, NodeSpec, NodeSpecAvailabilityEnum};
+use bollard::models::{Node, NodeSpec, NodeSpecAvailabilityEnum, NodeSpecRoleEnum, NodeState};
 use bollard::query_parameters::{DeleteNodeOptions, ListNodesOptions, UpdateNodeOptions};
 use magrathea_core::names::{Layer, NodeName};
 use magrathea_core::wire::Admit;
 
 use super::Engine;
 use crate::config::Prefix;
-use crate::fail::{Doing, Outcome};
+use crate::fail::{Doing, Outcome, node, with_hint};
 
 impl Engine {
     /// Labels this engine's node with exactly these layers and this zone, beside labels of others.
@@ -28,6 +28,17 @@ impl Engine {
     /// Names a node of the swarm, and lets it take replicas that are spread.
     pub async fn admit(&self, wanted: &Admit) -> Outcome<()> {
         let held = self.docker.inspect_node(&wanted.id).await.doing(|| format!("looking for node {}", wanted.name))?;
+        // The id is the other agent's word.
+        let spec = held.spec.clone().unwrap_or_default();
+        let labels = spec.labels.unwrap_or_default();
+        let is_taken = labels.contains_key(&spread_label(&self.prefix))
+            && labels.get(&name_label(&self.prefix)).is_some_and(|name| name != wanted.name.as_str());
+        if is_taken || spec.role != Some(NodeSpecRoleEnum::WORKER) {
+            return Err(with_hint(
+                node(format!("what node {} says it is in the swarm is another node", wanted.name)),
+                "if the machine was copied from that one: docker swarm leave there",
+            ));
+        }
         let labels = BTreeMap::from([
             (name_label(&self.prefix), Some(wanted.name.to_string())),
             (spread_label(&self.prefix), Some("true".to_owned())),
@@ -36,13 +47,17 @@ impl Engine {
         self.change_node(held, labels, NodeSpecAvailabilityEnum::ACTIVE).await?;
         // One that left and came back is another to the swarm, which keeps the first.
         for (other, name) in self.admitted().await? {
-            let id = other.id.unwrap_or_default();
-            if name == wanted.name.as_str() && id != wanted.id {
-                let options = DeleteNodeOptions { force: true };
-                self.docker.delete_node(&id, Some(options)).await.doing(|| format!("forgetting the former {name}"))?;
+            if name == wanted.name.as_str() && other.id.as_deref() != Some(&wanted.id) {
+                self.forget_node(&other, &name).await?;
             }
         }
         Ok(())
+    }
+
+    async fn forget_node(&self, held: &Node, name: &str) -> Outcome<()> {
+        let id = held.id.as_deref().unwrap_or_default();
+        let options = DeleteNodeOptions { force: true };
+        self.docker.delete_node(id, Some(options)).await.doing(|| format!("forgetting the former {name}"))
     }
 
     /// Gives a node no new replicas; those that it has stay. Says whether that is a change.
@@ -57,10 +72,14 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Has nodes that were admitted give their replicas up when they are none of these.
+    /// Has nodes that were admitted give their replicas up when they are none of these; forgets them once they are down.
     pub async fn dismiss_others(&self, names: &[NodeName]) -> Outcome<()> {
         for (held, other) in self.admitted().await? {
             if names.iter().all(|name| name.as_str() != other) {
+                if held.status.as_ref().and_then(|status| status.state) == Some(NodeState::DOWN) {
+                    self.forget_node(&held, &other).await?;
+                    continue;
+                }
                 let no_more = BTreeMap::from([(spread_label(&self.prefix), None)]);
                 if self.change_node(held, no_more, NodeSpecAvailabilityEnum::DRAIN).await? {
                     tracing::info!(node = other, "is no node of the cluster any more; its replicas go to others");
@@ -99,10 +118,18 @@ impl Engine {
         self.docker.inspect_node(&id).await.doing(|| "reading the swarm's node".into())
     }
 
-    /// The addresses of the swarm's nodes, as far as they can be reached from elsewhere; only a manager knows them.
+    /// The addresses of the swarm's nodes, as far as they can be reached from elsewhere, without those that were dismissed;
+    /// only a manager knows them.
     pub async fn peers(&self) -> Outcome<Vec<IpAddr>> {
+        let is_dismissed = |node: &Node| {
+            let labels = node.spec.as_ref().and_then(|spec| spec.labels.as_ref());
+            labels.is_some_and(|labels| {
+                labels.contains_key(&name_label(&self.prefix)) && !labels.contains_key(&spread_label(&self.prefix))
+            })
+        };
         let nodes = self.list_nodes(HashMap::new()).await?;
-        let addresses = nodes.into_iter().filter_map(|node| node.status?.addr?.parse::<IpAddr>().ok());
+        let nodes = nodes.into_iter().filter(|node| !is_dismissed(node));
+        let addresses = nodes.filter_map(|node| node.status?.addr?.parse::<IpAddr>().ok());
         Ok(addresses.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect())
     }
 

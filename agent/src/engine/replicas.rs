@@ -83,8 +83,7 @@ impl Engine {
         let containers = self.list_containers(self.own(&[(label::SLUG, "")]), false).await?;
         let of = |container: ContainerSummary| {
             let mut labels = container.labels?;
-            let key = labels.get(label::KEY).and_then(|key| key.rsplit('/').next());
-            if key == Some(CROSSING) {
+            if labels.get(label::KEY).is_some_and(|key| key == CROSSING) {
                 return None;
             }
             Some((container.id?, labels.remove(label::SLUG)?))

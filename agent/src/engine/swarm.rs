@@ -50,7 +50,7 @@ impl Engine {
     pub async fn enter_swarm(&self, advertise: IpAddr, entry: &Entry, ours: Ours) -> Outcome<bool> {
         let info = self.docker.info().await.doing(|| "asking the engine".into())?.swarm;
         match state_of(info.as_ref()) {
-            "worker" if is_managed_at(info.as_ref(), &entry.manager) => return Ok(false),
+            "worker" if is_managed_by(info.as_ref(), entry) => return Ok(false),
             "worker" if ours == Ours::Yes => self.leave_swarm().await?,
             "manager" if ours == Ours::Yes && self.swarm_is_empty().await? => self.leave_swarm().await?,
             "inactive" => {}
@@ -68,7 +68,9 @@ impl Engine {
             join_token: Some(entry.token.0.clone()),
             ..SwarmJoinRequest::default()
         };
-        self.docker.join_swarm(request).await.doing(|| format!("entering the swarm of {}", entry.manager))?;
+        let joined = self.docker.join_swarm(request).await;
+        let joined = joined.doing(|| format!("entering the swarm of {}", entry.manager));
+        joined.map_err(|error| with_hint(error, "open TCP 2377 and 7946, UDP 7946 and 4789 between the nodes"))?;
         Ok(true)
     }
 
@@ -87,7 +89,7 @@ impl Engine {
                 "make it anew at the address that clusters.yml has now: stop the agent, docker swarm leave --force, start it",
             ));
         }
-        Ok(Entry { manager, token: JoinToken(token) })
+        Ok(Entry { manager, id: own.id.unwrap_or_default(), token: JoinToken(token) })
     }
 
     /// What the swarm calls this node; nothing outside of one.
@@ -133,9 +135,10 @@ impl Engine {
     }
 }
 
-fn is_managed_at(swarm: Option<&SwarmInfo>, manager: &str) -> bool {
+/// By the manager's id: one that is made anew at the same address is another swarm.
+fn is_managed_by(swarm: Option<&SwarmInfo>, entry: &Entry) -> bool {
     let managers = swarm.and_then(|swarm| swarm.remote_managers.as_ref());
-    managers.into_iter().flatten().any(|known| known.addr.as_deref() == Some(manager))
+    managers.into_iter().flatten().any(|known| known.node_id.as_deref() == Some(&entry.id))
 }
 
 fn state_of(swarm: Option<&SwarmInfo>) -> &'static str {

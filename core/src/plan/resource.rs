@@ -68,8 +68,13 @@ impl SecretText {
 /// Instances' networks are cut from here, 32 addresses each, so that 2,000 instances fit.
 pub const OVERLAY_POOL: &str = "10.201.0.0/16";
 
-/// What the service is called, after the slug, through which a router reaches replicas on other nodes.
-pub const CROSSING: &str = "crossing";
+/// The key of the service through which a router reaches an instance's replicas on other nodes.
+pub const CROSSING: &str = "storage/crossing";
+
+/// The name of that service.
+pub fn crossing_name(slug: &str) -> String {
+    format!("{slug}-crossing")
+}
 
 /// A network of one instance alone (a Swarm overlay).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -140,6 +140,8 @@ pub struct Join {
 pub struct Entry {
     /// `ADDRESS:PORT`
     pub manager: String,
+    /// What the swarm calls the manager.
+    pub id: String,
     pub token: JoinToken,
 }
 

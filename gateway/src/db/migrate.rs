@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     "2870_traffic_quotas",
     "2880_node_trouble",
     "2890_usage_levels_by_node",
+    "2900_pinned_memory",
 };
 
 /// Only one gateway migrates at a time; the number is arbitrary.

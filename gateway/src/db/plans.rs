@@ -24,15 +24,16 @@ pub async fn insert_plan(
     release: ReleaseNumber,
     plan: &Plan,
 ) -> Result<(), DbError> {
-    let sql = "INSERT INTO plans (instance, generation, release, parent, hash, body, memory, millicpus, disk)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "INSERT INTO plans (instance, generation, release, parent, hash, body, memory, millicpus, disk,
+                   pinned)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let statement = client.prepare_cached(sql).await?;
     let (number, hash, body) = (number_in(release), plan.hash(), Json(plan));
-    let [memory, millicpus, disk] = columns(&demand_of(plan));
+    let [memory, millicpus, disk, pinned] = columns(&demand_of(plan));
     client
         .execute(
             &statement,
-            &[&instance.0, &generation(plan), &number, &plan.parent, &hash, &body, &memory, &millicpus, &disk],
+            &[&instance.0, &generation(plan), &number, &plan.parent, &hash, &body, &memory, &millicpus, &disk, &pinned],
         )
         .await?;
     Ok(())
@@ -52,6 +53,18 @@ pub async fn load_serving_plan(client: &impl Client, instance: InstanceId) -> Re
                WHERE s.instance = $1";
     let statement = client.prepare_cached(sql).await?;
     client.query_opt(&statement, &[&instance.0]).await?.map(plan).transpose()
+}
+
+/// What the instances of a cluster serve, and what deploys under way are about to.
+pub async fn list_wanted(client: &impl Client, cluster: &ClusterName) -> Result<Vec<(InstanceId, Plan)>, DbError> {
+    let sql = "SELECT i.id, p.body FROM instances i JOIN plans p ON p.instance = i.id
+               WHERE i.cluster = $1 AND i.destroyed IS NULL AND (
+                   p.generation = (SELECT generation FROM serving WHERE instance = i.id)
+                   OR p.generation = (SELECT max(generation) FROM plans WHERE instance = i.id)
+                   AND EXISTS (SELECT FROM deploys WHERE instance = i.id AND status = 'running'))
+               ORDER BY i.created, p.generation";
+    let rows = client.query(sql, &[&cluster.as_str()]).await?;
+    rows.into_iter().map(|row| Ok((InstanceId(row.try_get(0)?), row.try_get::<_, Json<Plan>>(1)?.0))).collect()
 }
 
 /// The newest plan of a release.

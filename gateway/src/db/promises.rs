@@ -35,7 +35,8 @@ pub async fn load_promised(
     let sql = "SELECT i.id IS NOT DISTINCT FROM $2,
                    sum(greatest(p.memory, d.memory, 0))::bigint,
                    sum(greatest(p.millicpus, d.millicpus, 0))::bigint,
-                   sum(greatest(p.disk, d.disk, 0))::bigint
+                   sum(greatest(p.disk, d.disk, 0))::bigint,
+                   sum(greatest(p.pinned, d.pinned, 0))::bigint
                FROM instances i
                LEFT JOIN serving s ON s.instance = i.id
                LEFT JOIN plans p ON p.instance = i.id AND p.generation = s.generation
@@ -56,7 +57,7 @@ pub async fn load_promised(
 
 fn amounts(row: &Row, first: usize) -> Result<Amounts, DbError> {
     let one = |n: usize| Ok::<_, DbError>(row.try_get::<_, i64>(first + n)?.unsigned_abs());
-    Ok(Amounts { memory: one(0)?, millicpus: one(1)?, disk: one(2)? })
+    Ok(Amounts { memory: one(0)?, millicpus: one(1)?, disk: one(2)?, pinned: one(3)? })
 }
 
 /// Counts what serving plans take that were stored by a gateway which did not.
@@ -66,22 +67,24 @@ pub async fn count_serving(client: &impl Client) -> Result<(), DbError> {
     let statement = client.prepare_cached(sql).await?;
     for row in client.query(&statement, &[]).await? {
         let plan = row.try_get::<_, Json<Plan>>(0)?.0;
-        let [memory, millicpus, disk] = columns(&demand_of(&plan));
-        let sql = "UPDATE plans SET memory = $2, millicpus = $3, disk = $4 WHERE hash = $1 AND memory IS NULL";
-        client.execute(sql, &[&plan.hash(), &memory, &millicpus, &disk]).await?;
+        let [memory, millicpus, disk, pinned] = columns(&demand_of(&plan));
+        let sql =
+            "UPDATE plans SET memory = $2, millicpus = $3, disk = $4, pinned = $5 WHERE hash = $1 AND memory IS NULL";
+        client.execute(sql, &[&plan.hash(), &memory, &millicpus, &disk, &pinned]).await?;
     }
     Ok(())
 }
 
 /// Promises it to a deploy for as long as it runs.
 pub async fn promise(client: &impl Client, deploy: DeployId, demand: &Amounts) -> Result<(), DbError> {
-    let [memory, millicpus, disk] = columns(demand);
-    let sql = "UPDATE deploys SET memory = $2, millicpus = $3, disk = $4 WHERE id = $1";
-    client.execute(sql, &[&deploy.0, &memory, &millicpus, &disk]).await?;
+    let [memory, millicpus, disk, pinned] = columns(demand);
+    let sql = "UPDATE deploys SET memory = $2, millicpus = $3, disk = $4, pinned = $5 WHERE id = $1";
+    client.execute(sql, &[&deploy.0, &memory, &millicpus, &disk, &pinned]).await?;
     Ok(())
 }
 
-/// As PostgreSQL has them: memory, millicpus, disk.
-pub(super) fn columns(amounts: &Amounts) -> [i64; 3] {
-    [amounts.memory, amounts.millicpus, amounts.disk].map(|amount| i64::try_from(amount).unwrap_or(i64::MAX))
+/// As PostgreSQL has them: memory, millicpus, disk, pinned memory.
+pub(super) fn columns(amounts: &Amounts) -> [i64; 4] {
+    [amounts.memory, amounts.millicpus, amounts.disk, amounts.pinned]
+        .map(|amount| i64::try_from(amount).unwrap_or(i64::MAX))
 }

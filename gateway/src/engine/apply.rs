@@ -7,7 +7,7 @@ use std::sync::Arc;
 use magrathea_core::clusters::Cluster;
 use magrathea_core::names::{ClusterName, Layer};
 use magrathea_core::plan::{Resource, Spec, hash_of};
-use magrathea_core::wire::{DataFate, Ensure, Progress, Remove, Serving, Suspend};
+use magrathea_core::wire::{DataFate, Ensure, Ensured, Progress, Remove, Serving, Suspend};
 
 use super::failure::Failure;
 use crate::hub::NodeRef;
@@ -57,7 +57,7 @@ pub fn manager_of(name: &ClusterName, cluster: &Cluster) -> Option<NodeRef> {
     cluster.manager().map(|node| NodeRef { cluster: name.clone(), node: node.clone() })
 }
 
-/// Whether a node is away without which the cluster goes on: everything is laid on it when it is back.
+/// Whether a node is away without which the cluster goes on: it is prepared anew when it is back.
 pub fn is_away(state: &State, cluster: &Cluster, node: &NodeRef) -> bool {
     cluster.manager().is_some_and(|manager| *manager != node.node) && !state.hub.is_connected(node)
 }
@@ -130,37 +130,50 @@ impl Applier {
         values.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Brings a resource about; nodes that have confirmed the very same since they connected are not asked.
+    /// Brings a resource about on its nodes; what fails on another than the manager is gone on without.
     pub async fn ensure(&self, resource: &Resource, listener: Listener<'_>) -> Result<Outcome, Failure> {
-        let secrets = self.secrets_of(resource);
-        let hash = identity_of(resource, &secrets);
-        // What a router serves is always asked for.
-        let is_route = matches!(resource.spec, Spec::Route(_));
         let mut outcome = Outcome::default();
         for node in self.present(self.targets(resource)?) {
-            let engine = &self.state.engine;
-            if !is_route && engine.is_confirmed(&node, &self.subject, &resource.key, &hash) {
-                continue;
-            }
-            engine.unconfirm(&node, &self.subject, &resource.key);
-            let request = Ensure { resource: resource.clone(), secrets: secrets.clone() };
-            let ensured = match self.state.hub.call(&node, request, listener).await {
-                Ok(ensured) => ensured,
-                Err(error) => {
-                    let failure = Failure::call(&node, own_code(resource), error);
+            match self.ensure_on(&node, resource, listener).await {
+                Ok(ensured) => {
+                    outcome.changed |= ensured.changed;
+                    outcome.serving.extend(ensured.serving);
+                }
+                // What the release's own files led to is the deploy's failure, not the node's.
+                Err(failure) if is_of_release(resource) && self.state.hub.is_connected(&node) => return Err(failure),
+                Err(failure) => {
                     let message = go_on_without(&self.state, &self.cluster, &node, failure).await?;
                     listener(Progress::Warning { message });
-                    continue;
                 }
-            };
-            engine.confirm(&node, &self.subject, &resource.key, hash.clone());
-            if let Some(hash) = self.certificates_hash(resource) {
-                engine.confirm(&node, &self.subject, CERTIFICATES, hash);
             }
-            outcome.changed |= ensured.changed;
-            outcome.serving.extend(ensured.serving);
         }
         Ok(outcome)
+    }
+
+    /// The same on one of them; nothing is asked that the node has confirmed since it connected.
+    pub async fn ensure_on(
+        &self,
+        node: &NodeRef,
+        resource: &Resource,
+        listener: Listener<'_>,
+    ) -> Result<Ensured, Failure> {
+        let secrets = self.secrets_of(resource);
+        let hash = identity_of(resource, &secrets);
+        let engine = &self.state.engine;
+        // What a router serves is always asked for.
+        let is_route = matches!(resource.spec, Spec::Route(_));
+        if !is_route && engine.is_confirmed(node, &self.subject, &resource.key, &hash) {
+            return Ok(Ensured { changed: false, serving: None });
+        }
+        engine.unconfirm(node, &self.subject, &resource.key);
+        let request = Ensure { resource: resource.clone(), secrets };
+        let ensured = self.state.hub.call(node, request, listener).await;
+        let ensured = ensured.map_err(|error| Failure::call(node, own_code(resource), error))?;
+        engine.confirm(node, &self.subject, &resource.key, hash);
+        if let Some(hash) = self.certificates_hash(resource) {
+            engine.confirm(node, &self.subject, CERTIFICATES, hash);
+        }
+        Ok(ensured)
     }
 
     /// Has a resource brought about again, whatever its nodes have confirmed.
@@ -184,18 +197,22 @@ impl Applier {
         revealed.collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty()).map(|texts| hash_of(&texts))
     }
 
-    /// Takes a resource away.
+    /// Takes a resource away. Data is gone only when it is gone from every node.
     pub async fn remove(&self, resource: &Resource, data: DataFate) -> Result<(), Failure> {
         let nodes = match resource.spec {
             // An earlier release may have been spread.
             Spec::Storage(_) => nodes_of(&self.cluster_name, &self.cluster, Layer::App),
             _ => self.targets(resource)?,
         };
-        for node in self.present(nodes) {
+        let nodes = if data == DataFate::Destroy { nodes } else { self.present(nodes) };
+        for node in nodes {
             self.state.engine.unconfirm(&node, &self.subject, &resource.key);
             let request = Remove { resource: resource.clone(), data };
             if let Err(error) = self.state.hub.call(&node, request, UNHEARD).await {
                 let failure = Failure::call(&node, "node", error);
+                if data == DataFate::Destroy {
+                    return Err(failure);
+                }
                 go_on_without(&self.state, &self.cluster, &node, failure).await?;
             }
         }
@@ -211,6 +228,19 @@ pub fn is_spread(resource: &Resource) -> bool {
         Spec::Assets(assets) => assets.storage.spread,
         _ => false,
     }
+}
+
+/// The image of replicas that may be on any app node.
+pub fn spread_image(resource: &Resource) -> Option<&str> {
+    match &resource.spec {
+        Spec::Service(service) if service.spread => Some(&service.image),
+        _ => None,
+    }
+}
+
+/// Whether it is made of what the release's image holds.
+pub fn is_of_release(resource: &Resource) -> bool {
+    matches!(resource.spec, Spec::Seed(_) | Spec::Assets(_))
 }
 
 /// The code of a failure that is the app's own, by what was to be brought about.

@@ -31,39 +31,42 @@ pub async fn ensure_image(
     elsewhere: Option<&ClusterName>,
 ) -> Result<(), Failure> {
     let tell = |line| recorder.emit(DeployEventKind::Log { phase: recorder.phase(), line });
-    bring_image(site, (image, resources), elsewhere, tell).await
+    for (node, failure) in bring_image(site, (image, resources), elsewhere, tell).await? {
+        recorder.warn(go_on_without(&site.state, &site.cluster, &node, failure).await?);
+    }
+    Ok(())
 }
 
-/// The same, telling somebody else what came.
+/// The same, saying which nodes it did not get to.
 pub async fn bring_image(
     site: &Site,
     (image, resources): (&str, &[Resource]),
     elsewhere: Option<&ClusterName>,
     tell: impl Fn(String),
-) -> Result<(), Failure> {
+) -> Result<Vec<(NodeRef, Failure)>, Failure> {
     let state = &site.state;
-    let (mut lacking, mut holder) = (Vec::new(), None);
+    let (mut lacking, mut holder, mut failed) = (Vec::new(), None, Vec::new());
     for node in site.replica_nodes(resources) {
         match describe(state, &node, image).await {
             Ok(Some(layers)) => drop(holder.get_or_insert((node, layers))),
             Ok(None) => lacking.push(node),
-            Err(failure) => tell(go_on_without(state, &site.cluster, &node, failure).await?),
+            Err(failure) => failed.push((node, failure)),
         }
     }
     if lacking.is_empty() {
-        return Ok(());
+        return Ok(failed);
     }
     if holder.is_none() {
         holder = find_elsewhere(state, image, elsewhere).await?;
     }
-    let Some((from, layers)) = holder else { return Ok(()) };
+    let Some((from, layers)) = holder else { return Ok(failed) };
     for to in lacking {
         match carry(state, image, &layers, (&from, &to)).await {
             Ok(bytes) => tell(format!("the image came from {from} to {to}: {} of {}", size(bytes), size(layers.size))),
-            Err(failure) => tell(go_on_without(state, &site.cluster, &to, failure).await?),
+            Err(failure) => failed.push((to, failure)),
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 async fn describe(state: &State, node: &NodeRef, image: &str) -> Result<Option<ImageLayers>, Failure> {

@@ -13,7 +13,7 @@ use magrathea_core::plan::{Plan, Resource, Spec, Subject};
 use magrathea_core::units::Span;
 use magrathea_layers::{InstanceInput, plan_instance};
 
-use super::apply::{Applier, is_away, manager_of, nodes_of};
+use super::apply::{Applier, is_away, manager_of, nodes_of, spread_image};
 use super::failure::Failure;
 use super::intake;
 use super::secrets::{Secrets, load_secrets};
@@ -58,8 +58,7 @@ impl Site {
     /// The nodes on which these resources may have replicas, without those that are away: they get what they need when they
     /// are back.
     pub fn replica_nodes(&self, resources: &[Resource]) -> Vec<NodeRef> {
-        let is_spread = |resource: &Resource| matches!(&resource.spec, Spec::Service(service) if service.spread);
-        if !resources.iter().any(is_spread) {
+        if resources.iter().all(|resource| spread_image(resource).is_none()) {
             return self.needed_nodes();
         }
         let mut nodes = nodes_of(&self.instance.cluster, &self.cluster, Layer::App);

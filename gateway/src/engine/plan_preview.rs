@@ -10,7 +10,7 @@ use magrathea_core::manifest::Resolved;
 use magrathea_core::names::{AppId, AppName, ClusterName, InstanceId, OrganisationId};
 use magrathea_core::people::Verb;
 use magrathea_core::plan::{Plan, Spec, diff_plans};
-use magrathea_layers::find_pin;
+use magrathea_layers::find_pins;
 use uuid::Uuid;
 
 use super::capacity::misfit;
@@ -96,11 +96,7 @@ async fn draw(
         warnings.push(format!("a deploy would be refused: {failure}"));
     }
     let sections = &ingredients.resolved.sections;
-    if sections.app_layer.replicas.most() > 1
-        && let Some(pin) = find_pin(sections, &ingredients.site.cluster)
-    {
-        warnings.push(pin.to_string());
-    }
+    warnings.extend(find_pins(sections, &ingredients.site.cluster).iter().map(ToString::to_string));
     // Every deploy makes a release of its own; what people ask is what else it changes.
     let like_before = match &old {
         Some(before) => {

@@ -1,6 +1,7 @@
 //! Makes a node that has connected what its cluster's plans say: joins it, lays the shared services, then every
-//! instance that serves. Takes no input but the stored plans, so it is the same after a reboot, a `make stop` or a
-//! lost connection. What comes to differ while a node stays connected, `drift` finds.
+//! instance that serves; one beside the manager enters its swarm, and is admitted when it has what replicas need. Takes
+//! no input but the stored plans, so it is the same after a reboot, a `make stop` or a lost connection. What comes to
+//! differ while a node stays connected, `drift` finds.
 
 mod drift;
 mod enter;
@@ -21,7 +22,7 @@ use tokio::task::AbortHandle;
 
 #[cfg(test)]
 pub use self::drift::check;
-use super::apply::{Applier, UNHEARD, is_spread, manager_of};
+use super::apply::{Applier, UNHEARD, all_nodes, is_spread, manager_of};
 use super::failure::Failure;
 use super::health::process_of;
 use super::layout::{Part, Site, load_secrets_of, part_of};
@@ -57,7 +58,11 @@ pub async fn watch(state: Arc<State>) {
         }
         tokio::select! {
             () = state.shutdown.cancelled() => break,
-            Ok(()) = clusters.changed() => due = state.hub.connected(),
+            Ok(()) = clusters.changed() => {
+                due = state.hub.connected();
+                // Nobody goes by the cluster's plan as it was.
+                due.iter().for_each(|node| state.engine.set_unready(node));
+            }
             Ok(node) = put_off.recv() => {
                 let task = state.tasks.spawn(prepare_again(Arc::clone(&state), node.clone()));
                 if let Some(before) = running.insert(node, task.abort_handle()) {
@@ -133,10 +138,12 @@ async fn prepare_all(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> 
     let is_beside =
         clusters.clusters.get(&node.cluster).and_then(|cluster| enter::manager_beside(node, cluster)).is_some();
     if is_beside {
-        enter::bring_images(state, &node.cluster).await?;
+        enter::bring_replicas_needs(state, node).await?;
     }
     reconcile_instances(state, &node.cluster).await;
     if is_beside {
+        // Deploys have begun since.
+        enter::bring_replicas_needs(state, node).await?;
         enter::admit(state, node, &joined.id).await?;
     }
     Ok(())
@@ -156,6 +163,11 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<Joined, Failure> 
     match enter::manager_beside(node, cluster) {
         Some(_) => enter::lay_own(state, node, cluster).await?,
         None => {
+            if joined.created {
+                // The others are in a swarm that is no more.
+                let others = all_nodes(&node.cluster, cluster).into_iter().filter(|other| other != node);
+                others.filter(|other| state.hub.is_connected(other)).for_each(|other| state.engine.put_off(&other));
+            }
             enter::suspend_away(state, &node.cluster, cluster).await;
             lay_shared(state, node, cluster, &joined).await?;
         }

@@ -134,12 +134,21 @@ impl Engine {
         });
     }
 
-    /// Forgets what was known of a node: it came or went.
-    pub fn set_unknown(&self, node: &NodeRef) {
-        locked(&self.confirmed).remove(node);
+    /// Has whoever needs the node wait until it is prepared anew.
+    pub fn set_unready(&self, node: &NodeRef) {
         self.ready.send_modify(|ready| {
             ready.remove(node);
         });
+    }
+
+    pub fn is_ready(&self, node: &NodeRef) -> bool {
+        self.ready.borrow().contains(node)
+    }
+
+    /// Forgets what was known of a node: it came or went.
+    pub fn set_unknown(&self, node: &NodeRef) {
+        locked(&self.confirmed).remove(node);
+        self.set_unready(node);
     }
 
     /// Has a node prepared anew.

@@ -10,7 +10,8 @@ use magrathea_core::wire::RunOnce;
 
 use super::build::{Made, summary};
 use super::{Attempt, count};
-use crate::engine::apply::{Applier, Listener};
+use crate::engine::apply::{Applier, Listener, is_spread, spread_image};
+use crate::engine::carry::ensure_image;
 use crate::engine::failure::Failure;
 use crate::engine::health::checks;
 use crate::engine::layout::{Part, Site, part_of, parts};
@@ -37,6 +38,15 @@ pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<String, Failure> 
     let hooks = attempt.resolved.sections.hooks.release.clone();
     run_hooks(attempt, plan, "release", &hooks).await?;
     recorder.enter(Phase::App, &count(hooks.len(), "command")).await?;
+
+    // A node may have come since the image was brought; from now on replicas may be on it.
+    if let Some(image) = plan.resources.iter().find_map(spread_image) {
+        ensure_image(&attempt.site, &recorder, (image, &plan.resources), None).await?;
+        let own: Vec<_> = plan.resources.iter().filter(|r| is_spread(r) && part_of(r) != Part::Assets).collect();
+        for resource in own {
+            attempt.applier.ensure(resource, &attempt.listener()).await?;
+        }
+    }
 
     // What stands already as it is wanted needs no second look.
     let stands = |resource: &&Resource| {

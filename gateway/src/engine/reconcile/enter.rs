@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use magrathea_core::clusters::{Cluster, Node};
 use magrathea_core::names::ClusterName;
-use magrathea_core::plan::{Plan, Spec};
 use magrathea_core::wire::{Admit, Invite, Join, Joined};
 
 use super::shared_applier;
-use crate::db::{instances, plans, releases};
-use crate::engine::apply::{UNHEARD, all_nodes, is_away, manager_of, suspend};
+use crate::db::{instances, plans};
+use crate::engine::apply::{
+    UNHEARD, all_nodes, go_on_without, is_away, is_of_release, is_spread, manager_of, spread_image, suspend,
+};
 use crate::engine::carry::bring_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::Site;
@@ -42,38 +43,47 @@ pub async fn join(state: &State, node: &NodeRef, cluster: &Cluster, spec: &Node)
 
 /// Lays what of the cluster's plan is each node's own.
 pub async fn lay_own(state: &Arc<State>, node: &NodeRef, cluster: &Cluster) -> Result<(), Failure> {
-    let plan = plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?;
+    // Until then the cluster's plan may be an earlier one.
+    let manager = manager_of(&node.cluster, cluster).filter(|manager| state.engine.is_ready(manager));
+    let plan = match manager {
+        Some(_) => plans::load_cluster_plan(&state.db.conn().await?, &node.cluster).await?,
+        None => None,
+    };
     let plan = plan.ok_or_else(|| Failure::new("node", "the cluster's manager is not ready yet"))?;
     let applier = shared_applier(state, &node.cluster, cluster);
     for resource in &plan.resources {
         if applier.targets(resource)?.contains(node) {
-            applier.ensure(resource, UNHEARD).await?;
+            applier.ensure_on(node, resource, UNHEARD).await?;
         }
     }
     Ok(())
 }
 
-/// Brings the images of what serves and is spread: Swarm may start a replica on the node at any time from then on.
-pub async fn bring_images(state: &Arc<State>, name: &ClusterName) -> Result<(), Failure> {
-    let serving = releases::list_serving(&state.db.conn().await?, name).await?;
-    for id in serving {
-        let conn = state.db.conn().await?;
-        let plan = plans::load_serving_plan(&conn, id).await?;
-        let Some((image, plan)) = plan.as_ref().and_then(|plan| Some((spread_image(plan)?, plan))) else { continue };
-        let Some(instance) = instances::load_instance(&conn, id).await? else { continue };
-        drop(conn);
+/// Brings what replicas need that Swarm may start on the node once it is admitted: the images and folders of what serves, and of
+/// what deploys under way are about to start.
+pub async fn bring_replicas_needs(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
+    let wanted = plans::list_wanted(&state.db.conn().await?, &node.cluster).await?;
+    for (id, plan) in wanted {
+        let Some(image) = plan.resources.iter().find_map(spread_image) else { continue };
+        let instance = instances::load_instance(&state.db.conn().await?, id).await?;
+        let Some(instance) = instance else { continue };
         let site = Site::new(state, instance)?;
-        bring_image(&site, (image, &plan.resources), None, |line| tracing::info!(instance = %id, "{line}")).await?;
+        let tell = |line| tracing::info!(instance = %id, "{line}");
+        for (other, failure) in bring_image(&site, (image, &plan.resources), None, tell).await? {
+            if other == *node {
+                return Err(failure);
+            }
+            go_on_without(state, &site.cluster, &other, failure).await?;
+        }
+        let applier = site.applier(Default::default());
+        for resource in plan.resources.iter().filter(|resource| is_spread(resource)) {
+            match applier.ensure_on(node, resource, UNHEARD).await {
+                Err(failure) if is_of_release(resource) => tracing::warn!(instance = %id, %node, "{failure}"),
+                ensured => drop(ensured?),
+            }
+        }
     }
     Ok(())
-}
-
-/// The image of a release whose replicas may be on any app node.
-fn spread_image(plan: &Plan) -> Option<&str> {
-    plan.resources.iter().find_map(|resource| match &resource.spec {
-        Spec::Service(service) if service.spread => Some(service.image.as_str()),
-        _ => None,
-    })
 }
 
 /// Lets the node take replicas.
@@ -83,6 +93,9 @@ pub async fn admit(state: &State, node: &NodeRef, id: &str) -> Result<(), Failur
     let (Some(manager), Some(spec)) = (manager_beside(node, cluster), cluster.nodes.get(&node.node)) else {
         return Ok(());
     };
+    if !state.engine.is_ready(node) {
+        return Err(Failure::new("node", format!("node {node} has failed meanwhile")));
+    }
     let admit = Admit { id: id.to_owned(), name: node.node.clone(), zone: spec.zone.clone() };
     let admitted = state.hub.call(&manager, admit, |_| {}).await;
     admitted.map_err(|error| Failure::call(&manager, "node", error))?;

@@ -93,5 +93,5 @@ async fn plans_of_an_earlier_gateway_count() {
 async fn a_replica_must_fit_on_a_node() {
     let world = World::new().await;
     let refused = deploy(&world, "default", "app_layer: {stack: php, cpus: \"4.5\"}\n").await;
-    assert_eq!(refusal(&refused), "cluster local is too small: a replica takes 4.5 CPUs, and the largest node has 4");
+    assert_eq!(refusal(&refused), "cluster local is too small: a replica takes 4.5 CPUs, and its node has 4");
 }

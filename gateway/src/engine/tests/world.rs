@@ -307,7 +307,7 @@ fn act(held: &mut Held, action: Action, report: NodeReport) -> Value {
             json!(Joined { created: false, instance_gateway: "172.18.0.1".parse().unwrap(), id: "n2".into() })
         }
         Action::Invite(_) => {
-            json!(Entry { manager: "192.0.2.1:2377".into(), token: JoinToken("SWMTKN-1".into()) })
+            json!(Entry { manager: "192.0.2.1:2377".into(), id: "n1".into(), token: JoinToken("SWMTKN-1".into()) })
         }
         Action::Admit(admit) => {
             held.admitted.insert(admit.name.to_string(), true);

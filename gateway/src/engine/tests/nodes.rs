@@ -8,8 +8,8 @@ use magrathea_core::api::{DeployStatus, SourceInfo};
 use magrathea_core::clusters::parse_clusters;
 use magrathea_core::names::{DeployId, InstanceId};
 
-use super::world::{Held, World, archive};
-use crate::db::plans;
+use super::world::{Hang, Held, World, archive};
+use crate::db::{apps, plans};
 use crate::engine;
 use crate::testing::CLUSTERS;
 
@@ -25,10 +25,15 @@ async fn two_nodes() -> (World, Arc<Mutex<Held>>) {
 
 /// Brings the second node, and waits until it takes replicas.
 async fn join(world: &mut World) -> Arc<Mutex<Held>> {
-    let second = world.join("local", "node2");
-    for n in 1..9 {
-        second.lock().unwrap().images.insert(format!("sha256:{:0>64}", format!("b{n}")), Default::default());
-    }
+    join_failing(world, &[]).await
+}
+
+/// The same, where these actions fail once.
+async fn join_failing(world: &mut World, fail: &[&str]) -> Arc<Mutex<Held>> {
+    let mut held = Held::default();
+    held.images = (1..9).map(|n| (format!("sha256:{:0>64}", format!("b{n}")), Default::default())).collect();
+    held.fail = fail.iter().map(|action| (*action).to_owned()).collect();
+    let second = world.join_with("local", "node2", held);
     world.settles("the node is admitted", |held| held.admitted.get("node2") == Some(&true)).await;
     second
 }
@@ -99,6 +104,53 @@ async fn a_node_that_fails_holds_nobody_up() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         world.settles("the node is prepared anew", |held| held.admitted["node2"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_node_is_admitted_when_it_has_what_replicas_need() {
+    let (mut world, _) = two_nodes().await;
+    world.lose_others();
+    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+    // Nothing serves yet, but a deploy is about to start replicas.
+    world.held().hang = Some(("AwaitHealthy".into(), Hang::Pause));
+    let deploy = world.submit("", SourceInfo::default()).await.unwrap();
+    world.reached.notified().await;
+    calls(&world.held);
+    let second = join_failing(&mut world, &["Ensure routing/firewall"]).await;
+    let there = calls(&second);
+    for (call, times) in [("Ensure routing/firewall", 2), ("Ensure storage/files", 1)] {
+        assert_eq!(there.iter().filter(|made| *made == call).count(), times, "{call}: {there:?}");
+    }
+    assert!(there.contains(&"DescribeImage".to_owned()), "{there:?}");
+    assert_eq!(calls(&world.held).iter().filter(|made| *made == "Admit").count(), 1);
+    world.held().hang = None;
+    assert_eq!(world.finished(DeployId(deploy.id)).await.status, DeployStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn what_a_release_holds_puts_no_node_off() {
+    let (world, second) = two_nodes().await;
+    let manifest = "storage: {writable: {cache: {kind: local}}}\n";
+    second.lock().unwrap().fail.insert("Ensure storage/seed".into());
+    let deployed = world.deploy(manifest).await;
+    assert_eq!(deployed.status, DeployStatus::Failed, "{:?}", calls(&second));
+    assert!(world.held().admitted["node2"]);
+    assert_eq!(world.deploy(manifest).await.status, DeployStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn data_is_gone_from_every_node_or_kept() {
+    let (mut world, _) = two_nodes().await;
+    assert_eq!(world.deploy("").await.status, DeployStatus::Succeeded);
+    world.lose_others();
+    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+    let conn = world.state().db.conn().await.unwrap();
+    let app = apps::load_app(&conn, &super::world::app()).await.unwrap().unwrap();
+    let refused = engine::destroy_app(world.state(), &world.test.admin, &app).await.unwrap_err();
+    assert!(refused.message.contains("node2"), "{refused:?}");
+    let second = join(&mut world).await;
+    engine::destroy_app(world.state(), &world.test.admin, &app).await.unwrap();
+    assert!(calls(&second).contains(&"Remove storage/files".to_owned()));
 }
 
 #[tokio::test]

@@ -120,7 +120,12 @@ impl World {
 
     /// Brings another node; gives what it holds.
     pub fn join(&mut self, cluster: &str, node: &str) -> Arc<Mutex<Held>> {
-        let held = Arc::default();
+        self.join_with(cluster, node, Held::default())
+    }
+
+    /// The same with one that holds something.
+    pub fn join_with(&mut self, cluster: &str, node: &str, held: Held) -> Arc<Mutex<Held>> {
+        let held = Arc::new(Mutex::new(held));
         let node = NodeRef { cluster: cluster.parse().unwrap(), node: node.parse().unwrap() };
         self.others.push(self.agent_of(&node, &held));
         held

@@ -1,5 +1,9 @@
 //! One label on two real clusters, each with an engine of its own.
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::process::Stdio;
+
 use magrathea_tests::repo::Repo;
 use magrathea_tests::second::Second;
 use magrathea_tests::site::Site;
@@ -17,6 +21,16 @@ labels:
   trial: {cluster: lab, branch: trial}
 "#;
 
+const WITH_DATABASE: &str = r#"
+app: doubled
+app_layer: {stack: php, memory: 128MiB}
+proxy: {kind: none}
+db: {mysql: {}}
+labels:
+  live: {cluster: [lab, far], branch: main}
+  "preview/*": {cluster: [lab, far], branch: feature/*, expire: 1h}
+"#;
+
 fn page(version: &str) -> String {
     format!(
         "<?php header('Cache-Control: no-store'); error_log('said {version}'); echo '{version} ', getenv('COLOUR');"
@@ -31,14 +45,19 @@ struct Both {
 impl Both {
     /// What the label serves on each cluster.
     async fn get(&self) -> (String, String) {
+        self.serves("spread-live").await
+    }
+
+    /// What an app's label serves, by its host's name.
+    async fn serves(&self, name: &str) -> (String, String) {
         let get = async |url: String| {
             let answer = self.lab.client().get(url).send().await.unwrap();
             let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
             if status == 200 { text } else { status.to_string() }
         };
         (
-            get(self.lab.url("spread-live.localhost", "/")).await,
-            get(self.second.url("spread-live.far.localhost", "/")).await,
+            get(self.lab.url(&format!("{name}.localhost"), "/")).await,
+            get(self.second.url(&format!("{name}.far.localhost"), "/")).await,
         )
     }
 }
@@ -53,11 +72,17 @@ fn rows(ended: &Ended) -> Vec<String> {
     rows.collect()
 }
 
+/// One second cluster for all of it: making it and taking it away takes half a minute.
 #[tokio::test]
 #[ignore = "needs the laboratory: make test"]
-async fn a_label_lives_on_two_clusters() {
+async fn two_clusters_carry_one_app() {
     let lab = Lab::get();
     let here = Both { second: Second::new(&lab), lab };
+    a_label_lives_on_two_clusters(&here).await;
+    doors_trials_and_previews_are_of_one_cluster_or_both(&here).await;
+}
+
+async fn a_label_lives_on_two_clusters(here: &Both) {
     let lab = &here.lab;
     let (site, repo, ssh) = (Site::new(lab, "spread"), Repo::new(lab), Ssh::new(lab));
     site.file("magrathea.yml", MANIFEST).file("index.php", page("one"));
@@ -168,4 +193,53 @@ async fn a_label_lives_on_two_clusters() {
     let (lab_serves, far_serves) = here.get().await;
     assert_eq!(lab_serves, "four blue");
     assert_ne!(far_serves, "tried blue");
+}
+
+async fn doors_trials_and_previews_are_of_one_cluster_or_both(here: &Both) {
+    let lab = &here.lab;
+    let (site, repo) = (Site::new(lab, "doubled"), Repo::new(lab));
+    site.file("magrathea.yml", WITH_DATABASE).file("index.php", page("one"));
+    site.td(&["app", "create", "doubled"]).ok();
+    site.td(&["app", "deploy", "--dirty", "--label", "live"]).ok();
+
+    // Each has a database of its own, and doors to it.
+    let sql = |cluster: &str, statement: &str| {
+        site.td(&["app", "db", "--label", "live", "--cluster", cluster, "-e", statement]).ok().stdout
+    };
+    sql("far", "CREATE TABLE only_far (n INT)");
+    assert!(sql("far", "SHOW TABLES").contains("only_far"));
+    assert_eq!(sql("lab", "SHOW TABLES"), "");
+    let args = ["app", "tunnel", "db", "--app", "doubled", "--label", "live", "--cluster", "far"];
+    let mut tunnel = lab.td_command(site.path(), &args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(tunnel.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port: u16 = line.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let mut greeting = [0; 64];
+    TcpStream::connect(("127.0.0.1", port)).unwrap().read_exact(&mut greeting).unwrap();
+    assert!(String::from_utf8_lossy(&greeting).contains("MariaDB"));
+    tunnel.kill().unwrap();
+    tunnel.wait().unwrap();
+
+    // A trial on each: both are decided at once, or one of them apart.
+    let try_out = |version: &str| {
+        site.file("index.php", page(version));
+        site.td(&["app", "deploy", "--dirty", "--label", "live", "--canary", "30"]).ok();
+    };
+    try_out("two");
+    site.td(&["deploy", "promote"]).ok();
+    assert_eq!(here.serves("doubled-live").await, both("two ", "two "));
+    try_out("three");
+    site.td(&["deploy", "abort", "--label", "live", "--cluster", "far"]).ok();
+    site.td(&["deploy", "promote"]).ok();
+    assert_eq!(here.serves("doubled-live").await, both("three ", "two "));
+
+    // A branch has an instance on each, and takes both along when it goes.
+    repo.link("doubled").file("magrathea.yml", WITH_DATABASE).file("index.php", page("tried")).commit();
+    repo.push("main").ok();
+    repo.push("main:feature/cart").ok();
+    assert_eq!(here.serves("doubled-preview-cart").await, both("tried ", "tried "));
+    let previews = || site.td(&["preview", "list", "--json"]).ok().json().as_array().unwrap().len();
+    assert_eq!(previews(), 2);
+    repo.push(":feature/cart").ok();
+    assert_eq!(previews(), 0);
 }

@@ -333,6 +333,7 @@ mod tests {
         log.append(&batch(1, 1), at(1)).unwrap();
         assert_eq!(log.segments().len(), 1);
     }
+
     #[test]
     fn it_is_destroyed_while_it_is_packed() {
         let folder = tempfile::tempdir().unwrap();

@@ -57,9 +57,14 @@ pub fn manager_of(name: &ClusterName, cluster: &Cluster) -> Option<NodeRef> {
     cluster.manager().map(|node| NodeRef { cluster: name.clone(), node: node.clone() })
 }
 
+/// Whose swarm the node belongs to; none when it manages that itself.
+pub fn manager_beside(node: &NodeRef, cluster: &Cluster) -> Option<NodeRef> {
+    manager_of(&node.cluster, cluster).filter(|manager| manager != node)
+}
+
 /// Whether a node is away without which the cluster goes on: it is prepared anew when it is back.
 pub fn is_away(state: &State, cluster: &Cluster, node: &NodeRef) -> bool {
-    cluster.manager().is_some_and(|manager| *manager != node.node) && !state.hub.is_connected(node)
+    manager_beside(node, cluster).is_some() && !state.hub.is_connected(node)
 }
 
 /// Goes on without a node that failed, unless it is the manager: it gets no new replicas until it was prepared anew. Gives what
@@ -70,9 +75,7 @@ pub async fn go_on_without(
     node: &NodeRef,
     failure: Failure,
 ) -> Result<String, Failure> {
-    let Some(manager) = manager_of(&node.cluster, cluster).filter(|manager| manager != node) else {
-        return Err(failure);
-    };
+    let Some(manager) = manager_beside(node, cluster) else { return Err(failure) };
     let message = format!("{failure}; node {node} gets no new replicas for now");
     tracing::warn!("{message}");
     suspend(state, &manager, node).await;

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 
 #[cfg(test)]
 pub use self::drift::check;
-use super::apply::{Applier, UNHEARD, all_nodes, is_spread, manager_of};
+use super::apply::{Applier, UNHEARD, all_nodes, is_spread, manager_beside, manager_of};
 use super::failure::Failure;
 use super::health::process_of;
 use super::layout::{Part, Site, load_secrets_of, part_of};
@@ -135,8 +135,7 @@ async fn prepare_again(state: Arc<State>, node: NodeRef) {
 async fn prepare_all(state: &Arc<State>, node: &NodeRef) -> Result<(), Failure> {
     let joined = prepare(state, node).await?;
     let clusters = state.clusters();
-    let is_beside =
-        clusters.clusters.get(&node.cluster).and_then(|cluster| enter::manager_beside(node, cluster)).is_some();
+    let is_beside = clusters.clusters.get(&node.cluster).and_then(|cluster| manager_beside(node, cluster)).is_some();
     if is_beside {
         enter::bring_replicas_needs(state, node).await?;
     }
@@ -160,7 +159,7 @@ async fn prepare(state: &Arc<State>, node: &NodeRef) -> Result<Joined, Failure> 
     };
     let joined = enter::join(state, node, cluster, spec).await?;
     state.hub.refresh(node).await.map_err(|error| Failure::call(node, "node", error))?;
-    match enter::manager_beside(node, cluster) {
+    match manager_beside(node, cluster) {
         Some(_) => enter::lay_own(state, node, cluster).await?,
         None => {
             if joined.created {

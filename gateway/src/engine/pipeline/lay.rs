@@ -42,8 +42,7 @@ pub async fn lay(attempt: &mut Attempt, made: &Made) -> Result<String, Failure> 
     // A node may have come since the image was brought; from now on replicas may be on it.
     if let Some(image) = plan.resources.iter().find_map(spread_image) {
         ensure_image(&attempt.site, &recorder, (image, &plan.resources), None).await?;
-        let own: Vec<_> = plan.resources.iter().filter(|r| is_spread(r) && part_of(r) != Part::Assets).collect();
-        for resource in own {
+        for resource in plan.resources.iter().filter(|r| is_spread(r) && part_of(r) != Part::Assets) {
             attempt.applier.ensure(resource, &attempt.listener()).await?;
         }
     }

@@ -9,18 +9,14 @@ use magrathea_core::wire::{Admit, Invite, Join, Joined};
 use super::shared_applier;
 use crate::db::{instances, plans};
 use crate::engine::apply::{
-    UNHEARD, all_nodes, go_on_without, is_away, is_of_release, is_spread, manager_of, spread_image, suspend,
+    UNHEARD, all_nodes, go_on_without, is_away, is_of_release, is_spread, manager_beside, manager_of, spread_image,
+    suspend,
 };
 use crate::engine::carry::bring_image;
 use crate::engine::failure::Failure;
 use crate::engine::layout::Site;
 use crate::hub::NodeRef;
 use crate::state::State;
-
-/// Whose swarm the node belongs to; none when it manages that itself.
-pub fn manager_beside(node: &NodeRef, cluster: &Cluster) -> Option<NodeRef> {
-    manager_of(&node.cluster, cluster).filter(|manager| manager != node)
-}
 
 /// Has the node make its swarm, or enter its manager's.
 pub async fn join(state: &State, node: &NodeRef, cluster: &Cluster, spec: &Node) -> Result<Joined, Failure> {

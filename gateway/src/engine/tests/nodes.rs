@@ -38,6 +38,12 @@ async fn join_failing(world: &mut World, fail: &[&str]) -> Arc<Mutex<Held>> {
     second
 }
 
+/// Loses it, and waits until it gets no new replicas.
+async fn lose(world: &mut World) {
+    world.lose_others();
+    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+}
+
 fn calls(held: &Mutex<Held>) -> Vec<String> {
     std::mem::take(&mut held.lock().unwrap().calls)
 }
@@ -80,8 +86,7 @@ async fn a_node_enters_the_swarm_and_takes_what_is_spread() {
 async fn a_node_that_is_away_holds_nobody_up() {
     let (mut world, _) = two_nodes().await;
     assert_eq!(world.deploy("").await.status, DeployStatus::Succeeded);
-    world.lose_others();
-    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+    lose(&mut world).await;
     assert_eq!(world.deploy("").await.status, DeployStatus::Succeeded);
     // When it is back, it is given replicas after it has what serves.
     let second = join(&mut world).await;
@@ -109,8 +114,7 @@ async fn a_node_that_fails_holds_nobody_up() {
 #[tokio::test]
 async fn a_node_is_admitted_when_it_has_what_replicas_need() {
     let (mut world, _) = two_nodes().await;
-    world.lose_others();
-    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+    lose(&mut world).await;
     // Nothing serves yet, but a deploy is about to start replicas.
     world.held().hang = Some(("AwaitHealthy".into(), Hang::Pause));
     let deploy = world.submit("", SourceInfo::default()).await.unwrap();
@@ -142,8 +146,7 @@ async fn what_a_release_holds_puts_no_node_off() {
 async fn data_is_gone_from_every_node_or_kept() {
     let (mut world, _) = two_nodes().await;
     assert_eq!(world.deploy("").await.status, DeployStatus::Succeeded);
-    world.lose_others();
-    world.settles("the node is suspended", |held| held.admitted.get("node2") == Some(&false)).await;
+    lose(&mut world).await;
     let conn = world.state().db.conn().await.unwrap();
     let app = apps::load_app(&conn, &super::world::app()).await.unwrap().unwrap();
     let refused = engine::destroy_app(world.state(), &world.test.admin, &app).await.unwrap_err();

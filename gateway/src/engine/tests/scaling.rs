@@ -169,14 +169,20 @@ async fn what_fails_is_told_once_and_tried_again() {
     assert_eq!(messages(&world, "deploy.failed").await.len(), 1);
 }
 
-#[tokio::test]
-async fn it_gives_way_to_who_destroys_the_app() {
+/// A scaling of the gateway's own is under way, and does not end by itself.
+async fn scaling() -> World {
     let world = world().await;
     world.held().busy = Some(0);
     world.deploy(MANIFEST).await;
     world.held().hang = Some(("AwaitHealthy".into(), Hang::Before));
     world.held().busy = Some(7);
     world.reached.notified().await;
+    world
+}
+
+#[tokio::test]
+async fn it_gives_way_to_who_destroys_the_app() {
+    let world = scaling().await;
     let conn = world.state().db.conn().await.unwrap();
     let app = apps::load_app(&conn, &app()).await.unwrap().unwrap();
     engine::destroy_app(world.state(), &world.test.admin, &app).await.unwrap();
@@ -185,13 +191,8 @@ async fn it_gives_way_to_who_destroys_the_app() {
 
 #[tokio::test]
 async fn it_gives_way_to_people() {
-    let world = world().await;
-    world.held().busy = Some(0);
-    world.deploy(MANIFEST).await;
-    world.held().hang = Some(("AwaitHealthy".into(), Hang::Before));
-    world.held().busy = Some(7);
-    world.reached.notified().await;
-    // A scaling is under way; nobody waits for it, and nobody is refused because of it.
+    let world = scaling().await;
+    // Nobody waits for it, and nobody is refused because of it.
     world.held().hang = None;
     let deploy = world.submit(MANIFEST, SourceInfo::default()).await.unwrap();
     let deploy = world.finished(DeployId(deploy.id)).await;
